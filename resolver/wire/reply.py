@@ -1,0 +1,150 @@
+"""Replies: from an `Answer` to bytes, cut to what the client takes.
+
+dnslib packs the records (it knows name compression); the header, the echoed question and the OPT are laid around them
+here, so that the client's letter case and any octets in its name come back as they were asked.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from dnslib import RD, RR, DNSBuffer, DNSLabel
+
+from resolver.wire.constants import (
+    AA,
+    CD,
+    CLASS_IN,
+    DO,
+    EDNS_UDP_SIZE,
+    HEADER_SIZE,
+    MAX_MESSAGE_SIZE,
+    OPCODE_MASK,
+    OPT,
+    OPTION_EDE,
+    QR,
+    RA,
+    RD as RD_FLAG,
+    TC,
+)
+from resolver.wire.name import labels_of
+from resolver.wire.query import Edns, Query
+from resolver.wire.rrset import RRset
+
+_FLAGS_AND_COUNTS = struct.Struct("!HHHHH")
+_OPT_FIXED = struct.Struct("!BHHIH")
+_MAX_POINTER = 0x3FFF
+_ECHOED = OPCODE_MASK | RD_FLAG | CD
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is to be said to a query, before it is bytes."""
+
+    rcode: int
+    answer: tuple[RRset, ...] = ()
+    authority: tuple[RRset, ...] = ()
+    additional: tuple[RRset, ...] = ()
+    authoritative: bool = False
+    ede: tuple[int, str] | None = None
+    """Extended error (RFC 8914): INFO-CODE and EXTRA-TEXT; sent to clients that speak EDNS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A reply without its two octets of id, in one or more orders of its records."""
+
+    variants: tuple[bytes, ...]
+    truncated: bool
+
+
+def opt_record(edns: Edns, rcode: int, ede: tuple[int, str] | None) -> bytes:
+    """The OPT record of a reply: our UDP size, the client's DO, the upper bits of the rcode, an EDE if there is one."""
+    options = b""
+    if ede is not None:
+        code, text = ede
+        payload = code.to_bytes(2, "big") + text.encode()
+        options = struct.pack("!HH", OPTION_EDE, len(payload)) + payload
+    ttl = rcode >> 4 << 24 | (DO if edns.do else 0)
+    return _OPT_FIXED.pack(0, OPT, EDNS_UDP_SIZE, ttl, len(options)) + options
+
+
+def error_reply(wire: bytes, rcode: int) -> bytes:
+    """A bare header for a message whose question cannot be echoed; ``wire`` has at least 12 octets."""
+    flags = int.from_bytes(wire[2:4], "big") & _ECHOED
+    return wire[:2] + _FLAGS_AND_COUNTS.pack(QR | RA | flags | rcode & 0xF, 0, 0, 0, 0)
+
+
+def compose(query: Query, answer: Answer, limit: int) -> bytes:
+    """The whole reply, id included, in at most ``limit`` octets; TC is set when records had to be left out."""
+    return query.wire[:2] + pack(query, answer, limit, max_variants=1).variants[0]
+
+
+def pack(query: Query, answer: Answer, limit: int, max_variants: int) -> Packed:
+    """The reply without its id; with several records of one RRset, up to ``max_variants`` rotations of them.
+
+    Never larger than ``limit`` octets with the id (RFC 1035 4.1.1 TC, RFC 2181 9: leaving out additional records is no
+    truncation). The OPT of a reply to an EDNS query always stays.
+    """
+    question = query.wire[HEADER_SIZE : query.question_end]
+    opt = b"" if query.edns is None else opt_record(query.edns, answer.rcode, answer.ede)
+    buffer = _buffer_after(question)
+    answers = [_pack_rr(buffer, rrset, rdata) for rrset in answer.answer for rdata in rrset.rdatas]
+    authority = [_pack_rr(buffer, rrset, rdata) for rrset in answer.authority for rdata in rrset.rdatas]
+    additional = [_pack_rr(buffer, rrset, rdata) for rrset in answer.additional for rdata in rrset.rdatas]
+    room = limit - HEADER_SIZE - len(question) - len(opt)
+    flags = QR | RA | query.flags & (RD_FLAG | CD) | answer.rcode & 0xF | (AA if answer.authoritative else 0)
+
+    turns = len(answers) if len(answer.answer) == 1 else 1
+    step = max(1, -(-turns // max_variants))
+    variants = []
+    truncated = False
+    for turn in range(0, max(turns, 1), step):
+        sections = (answers[turn:] + answers[:turn], authority, additional)
+        truncated, fitted = _fit(sections, room)
+        counts = [len(section) for section in fitted]
+        counts[2] += 1 if opt else 0
+        head = _FLAGS_AND_COUNTS.pack(flags | (TC if truncated else 0), 1, *counts)
+        variants.append(head + question + b"".join(b"".join(section) for section in fitted) + opt)
+    return Packed(tuple(variants), truncated)
+
+
+def _fit(
+    sections: tuple[list[bytes], list[bytes], list[bytes]], room: int
+) -> tuple[bool, tuple[list[bytes], list[bytes], list[bytes]]]:
+    """As many whole records as fit in ``room`` octets, in order, and whether that leaves the reply truncated."""
+    if sum(len(record) for section in sections for record in section) <= room:
+        return False, sections
+    kept: tuple[list[bytes], list[bytes], list[bytes]] = ([], [], [])
+    for index, section in enumerate(sections):
+        for record in section:
+            room -= len(record)
+            if room < 0:
+                return index < 2, kept
+            kept[index].append(record)
+    return False, kept
+
+
+def _buffer_after(question: bytes) -> DNSBuffer:
+    """A dnslib buffer that stands behind header and question and may point into the question's name."""
+    buffer = DNSBuffer(bytes(HEADER_SIZE) + question)
+    labels = tuple(labels_of(question))
+    offset = HEADER_SIZE
+    for index, label in enumerate(labels):
+        buffer.names[labels[index:]] = offset
+        offset += 1 + len(label)
+    buffer.offset = HEADER_SIZE + len(question)
+    return buffer
+
+
+def _pack_rr(buffer: DNSBuffer, rrset: RRset, rdata: bytes) -> bytes:
+    start = buffer.offset
+    if start > MAX_MESSAGE_SIZE:
+        return bytes(MAX_MESSAGE_SIZE)  # beyond every limit, so it is left out; dnslib need not pack it
+    owner = DNSLabel(list(labels_of(rrset.owner)))
+    known = len(buffer.names)
+    RR(owner, rrset.rtype, CLASS_IN, rrset.ttl, RD(rdata)).pack(buffer)
+    if start + len(rrset.owner) > _MAX_POINTER and len(buffer.names) > known:
+        # A pointer has 14 bits (RFC 1035 4.1.4); dnslib would overflow it.
+        buffer.names = {name: offset for name, offset in buffer.names.items() if offset <= _MAX_POINTER}
+    return bytes(buffer.data[start : buffer.offset])
