@@ -24,8 +24,10 @@ from resolver.wire.constants import (
     OPTION_EDE,
     QR,
     RA,
-    RD as RD_FLAG,
     TC,
+)
+from resolver.wire.constants import (
+    RD as RD_FLAG,
 )
 from resolver.wire.name import labels_of
 from resolver.wire.query import Edns, Query

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resolver.wire.constants import A, AAAA, PTR, SOA, SRV
+from resolver.wire.constants import AAAA, PTR, SOA, SRV, A
 from resolver.wire.name import IPAddress, WireName, from_text
 
 _HOSTMASTER = from_text("hostmaster.invalid")

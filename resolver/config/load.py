@@ -1,0 +1,187 @@
+"""From a file, the environment and flags to `Settings`, with every fault at once.
+
+A flag wins over its environment variable (click sees to that), both win over the file, and that wins over the defaults.
+Paths in the file are relative to the file, paths in flags to the working directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from resolver.config.schema import ConfigSpec, Settings
+from resolver.errors import ConfigError, Fault
+from resolver.forward.upstreams import Upstream, parse_upstream
+from resolver.intake.convert import to_struct
+from resolver.intake.toml import Lines, Path, parse
+from resolver.server.listeners import Address, parse_address
+from resolver.sources.base import check_name
+from resolver.sources.base import parse_address as parse_ip
+from resolver.sources.files import read_text
+from resolver.wire.name import IPAddress
+
+AUTO = "auto"
+OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One key that a flag or an environment variable sets."""
+
+    key: Path
+    value: Any
+    place: str
+    """The flag, for messages."""
+
+
+def shipped_zones() -> FilePath:
+    """The folder with the registry and zones that ship with pydns: in the wheel, else in the checkout."""
+    package = FilePath(__file__).resolve().parent.parent
+    installed = package / "default_zones"
+    return installed if installed.is_dir() else package.parent / "zones"
+
+
+def load(config_file: FilePath | None, overrides: Sequence[Override] = ()) -> Settings:
+    """The settings; raises ConfigError with every fault found."""
+    loader = _Loader(config_file, overrides)
+    settings = loader.settings()
+    if loader.faults:
+        raise ConfigError(loader.faults)
+    return settings
+
+
+class _Loader:
+    def __init__(self, config_file: FilePath | None, overrides: Sequence[Override]) -> None:
+        self.faults: list[Fault] = []
+        self._file = config_file
+        self._base = config_file.parent if config_file is not None else FilePath()
+        self._overrides = {override.key: override for override in overrides}
+        self._lines = Lines("")
+        raw: dict[str, Any] = {}
+        if config_file is not None:
+            raw = self._read(config_file)
+        for override in overrides:
+            table = raw
+            for part in override.key[:-1]:
+                inner = table.setdefault(part, {})
+                if not isinstance(inner, dict):
+                    inner = table[part] = {}
+                table = inner
+            table[override.key[-1]] = override.value
+        self._stated = frozenset(_leaves(raw))
+        self._spec = to_struct(raw, ConfigSpec, (), self._report)
+
+    def _read(self, path: FilePath) -> dict[str, Any]:
+        text, fault = read_text(path)
+        if fault is None:
+            self._lines = Lines(text)
+            raw, fault = parse(text, str(path))
+            if fault is None:
+                return raw
+        self.faults.append(fault)
+        return {}
+
+    def _report(self, path: Path, message: str, fix: str) -> None:
+        override = self._overrides.get(path[:2])
+        if override is not None:
+            self.faults.append(Fault(override.place, message, fix))
+        else:
+            place = str(self._file) if self._file is not None else "built-in defaults"
+            self.faults.append(Fault(place, message, fix, line=self._lines.of(path), key=".".join(path)))
+
+    def settings(self) -> Settings:
+        """The settings, usable only when there are no faults."""
+        spec = self._spec
+        listen = [
+            address for text in spec.server.listen if (address := self._address(text, ("server", "listen"))) is not None
+        ]
+        if not spec.server.listen:
+            self._report(("server", "listen"), "a server has to listen somewhere", 'write listen = ["127.0.0.1:5353"]')
+        metrics = None
+        if spec.metrics.listen != OFF:
+            metrics = self._address(spec.metrics.listen, ("metrics", "listen"))
+        return Settings(
+            listen=tuple(listen),
+            networks=tuple(spec.server.networks),
+            tcp_idle_s=spec.server.tcp_idle_s,
+            tcp_connections=spec.server.tcp_connections,
+            registry_files=self._paths(spec.registry.files, ("registry", "files"), [shipped_zones() / "networks.toml"]),
+            zone_paths=self._paths(spec.registry.zones, ("registry", "zones"), [shipped_zones()]),
+            ttl=spec.answers.ttl,
+            negative_ttl=spec.answers.negative_ttl,
+            forward_single_labels=spec.answers.single_label == "forward",
+            internal_zones=self._internal_zones(),
+            internal_names=self._internal_names(),
+            resolv_conf=self._path(spec.forward.resolv_conf, ("forward", "resolv_conf")),
+            upstreams=self._upstreams(),
+            max_in_flight=spec.forward.max_in_flight,
+            metrics=metrics,
+            is_stated=self._stated,
+            config_file=self._file,
+        )
+
+    def _address(self, text: str, path: Path) -> Address | None:
+        try:
+            return parse_address(text)
+        except ValueError as error:
+            self._report(path, str(error), "write it like 127.0.0.1:5353 or [::1]:5353")
+            return None
+
+    def _path(self, text: str, path: Path) -> FilePath:
+        if not text:
+            self._report(path, "a path may not be empty", "leave the key out for the default")
+        return FilePath(text) if path in self._overrides else self._base / text
+
+    def _paths(self, texts: list[str] | None, path: Path, default: list[FilePath]) -> tuple[FilePath, ...]:
+        if texts is None:
+            return tuple(default)
+        paths = tuple(self._path(text, path) for text in texts)
+        for item in paths:
+            if not item.exists():
+                self._report(path, f"{str(item)!r} does not exist", "correct the path, or create it first")
+        return paths
+
+    def _internal_zones(self) -> tuple[str, ...]:
+        def complain(message: str, fix: str) -> None:
+            self._report(("internal", "zones"), message, fix)
+
+        return tuple(zone for zone in self._spec.internal.zones if check_name(zone, complain))
+
+    def _internal_names(self) -> dict[str, tuple[IPAddress, ...] | None]:
+        names: dict[str, tuple[IPAddress, ...] | None] = {}
+        for name, value in self._spec.internal.names.items():
+            path = ("internal", "names", name)
+
+            def complain(message: str, fix: str, path: Path = path) -> None:
+                self._report(path, message, f'{fix}, or "{AUTO}"')
+
+            if not check_name(name, complain):
+                continue
+            if value == AUTO:
+                names[name] = None
+                continue
+            texts = [value] if isinstance(value, str) else value
+            names[name] = tuple(address for text in texts if (address := parse_ip(text, complain)) is not None)
+        return names
+
+    def _upstreams(self) -> tuple[Upstream, ...]:
+        upstreams = []
+        for text in self._spec.forward.upstreams:
+            try:
+                upstreams.append(parse_upstream(text))
+            except ValueError as error:
+                self._report(("forward", "upstreams"), str(error), "write it like 10.0.0.53 or [fd00::53]:5353")
+        return tuple(upstreams)
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The dotted keys of everything that is not a table."""
+    found = []
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            found.extend(_leaves(value, f"{prefix}{key}."))
+        else:
+            found.append(prefix + key)
+    return found

@@ -1,0 +1,99 @@
+"""What can be configured, and with what it is configured when nobody says anything (docs/configuration.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from resolver.forward.upstreams import Upstream
+from resolver.server.listeners import Address
+from resolver.wire.name import IPAddress
+
+Ttl = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
+
+
+class ServerSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """[server]: where it listens, and whom it serves."""
+
+    listen: list[str] = ["127.0.0.1:5353", "[::1]:5353"]
+    networks: list[str] = []
+    tcp_idle_s: Seconds = 8.0
+    tcp_connections: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1024
+
+
+class RegistrySpec(msgspec.Struct, forbid_unknown_fields=True):
+    """[registry]: the files that say what exists; None stands for those that ship with pydns."""
+
+    files: list[str] | None = None
+    zones: list[str] | None = None
+
+
+class AnswersSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """[answers]: how registry names are answered."""
+
+    ttl: Ttl = 600
+    negative_ttl: Ttl = 10
+    single_label: Literal["nxdomain", "forward"] = "nxdomain"
+
+
+class InternalSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """[internal]: docker.internal and zones like it."""
+
+    zones: list[str] = ["docker.internal"]
+    names: dict[str, str | list[str]] = {"host": "auto", "gateway": "auto"}
+
+
+class ForwardSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """[forward]: who is asked for everything else."""
+
+    resolv_conf: str = "/etc/resolv.conf"
+    upstreams: list[str] = []
+    max_in_flight: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1024
+
+
+class MetricsSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """[metrics]: the HTTP listener; "off" for none."""
+
+    listen: str = "127.0.0.1:9153"
+
+
+class ConfigSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """The whole file."""
+
+    server: ServerSpec = msgspec.field(default_factory=ServerSpec)
+    registry: RegistrySpec = msgspec.field(default_factory=RegistrySpec)
+    answers: AnswersSpec = msgspec.field(default_factory=AnswersSpec)
+    internal: InternalSpec = msgspec.field(default_factory=InternalSpec)
+    forward: ForwardSpec = msgspec.field(default_factory=ForwardSpec)
+    metrics: MetricsSpec = msgspec.field(default_factory=MetricsSpec)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The configuration, checked and in the types that the components take."""
+
+    listen: tuple[Address, ...]
+    networks: tuple[str, ...]
+    """The networks that every client's view is pinned to; empty for views by the client's address."""
+    tcp_idle_s: float
+    tcp_connections: int
+    registry_files: tuple[Path, ...]
+    zone_paths: tuple[Path, ...]
+    ttl: int
+    negative_ttl: int
+    forward_single_labels: bool
+    internal_zones: tuple[str, ...]
+    internal_names: dict[str, tuple[IPAddress, ...] | None]
+    """None stands for "auto"."""
+    resolv_conf: Path
+    upstreams: tuple[Upstream, ...]
+    """Empty when resolv.conf's are to be used."""
+    max_in_flight: int
+    metrics: Address | None
+    is_stated: frozenset[str] = field(default=frozenset())
+    """The dotted keys that somebody wrote: what is only a default may give way (a taken metrics port)."""
+    config_file: Path | None = None

@@ -1,0 +1,53 @@
+"""What the pipeline decides about a query: a reply, or that somebody else is to be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resolver.registry.model import Origin
+from resolver.wire.name import WireName
+from resolver.wire.reply import Answer
+from resolver.wire.rrset import RRset
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a stage looks at; after a CNAME it is another name than the client's."""
+
+    qname: WireName
+    """Letter case as asked: the owner of the records in the answer."""
+    key: WireName
+    """The name folded."""
+    qtype: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The stage's own answer."""
+
+    answer: Answer
+    keep: bool = False
+    """True when the reply may become a ready one: its name is known, so there are only so many of them."""
+    origins: tuple[Origin, ...] = ()
+    """Where the records were written."""
+    cname_target: WireName | None = None
+    """The answer ends in a CNAME to this name, which is to be looked up next (RFC 1034 4.3.2 3a)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """An upstream is to be asked."""
+
+    question: Question
+    servers: tuple[str, ...] = ()
+    """The asker's own upstreams; empty for everybody's."""
+    chased: tuple[RRset, ...] = ()
+    """CNAME records of ours that led to the question, to be put in front of the upstream's answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome for a query, and who made it."""
+
+    outcome: Reply | Forward
+    stage: str

@@ -1,0 +1,228 @@
+"""The stages of the answer contract, each a small class; `chain` has their order.
+
+A stage is handed a view and never the registry. It answers from what is compiled, so it does no I/O and reads no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from resolver.pipeline.outcome import Forward, Question, Reply
+from resolver.registry.model import Origin, Port
+from resolver.views import View, reverse_apex
+from resolver.wire.constants import (
+    AAAA,
+    ANY,
+    EDE_PROHIBITED,
+    HTTPS,
+    MX,
+    NOERROR,
+    NXDOMAIN,
+    PTR,
+    SERVFAIL,
+    SOA,
+    SRV,
+    SVCB,
+    A,
+)
+from resolver.wire.name import (
+    ROOT,
+    IPAddress,
+    WireName,
+    fold,
+    from_labels,
+    from_text,
+    is_below,
+    label_count,
+    labels_of,
+    reverse_prefix,
+    suffixes_of,
+)
+from resolver.wire.reply import Answer
+from resolver.wire.rrset import RRset, address_rrset, ptr_rrset, soa_rrset, srv_rdata
+
+AUTO_HOST = "host"
+AUTO_GATEWAY = "gateway"
+
+_FAMILIES = (A, AAAA)
+_HOST_TYPES = frozenset((A, AAAA, MX, SRV, SVCB, HTTPS, ANY))
+"""What is asked about a host or a service: for a single label these are never forwarded. NS, SOA, DS, DNSKEY and the
+like are asked about top-level domains, and are."""
+
+
+def _negative(rcode: int, apex: WireName, view: View, *, authoritative: bool = False) -> Answer:
+    """NXDOMAIN or NODATA with the SOA that lets a client remember it for a while (RFC 2308)."""
+    soa = soa_rrset(apex, view.serial, view.settings.negative_ttl)
+    return Answer(rcode, authority=(soa,), authoritative=authoritative)
+
+
+def _addresses(question: Question, addresses: tuple[IPAddress, ...], ttl: int) -> tuple[RRset, ...]:
+    """The RRset that the question asks for, if there is one; ANY gets one small RRset (RFC 8482 4.1)."""
+    wanted = _FAMILIES if question.qtype == ANY else (question.qtype,)
+    for rtype in wanted:
+        if rtype in _FAMILIES and (rrset := address_rrset(question.qname, rtype, ttl, addresses)).rdatas:
+            return (rrset,)
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class InternalNames:
+    """docker.internal and the zones like it: the host and the gateway as this client reaches them; never forwarded."""
+
+    zones: tuple[WireName, ...] = (fold(from_text("docker.internal")),)
+    names: Mapping[WireName, tuple[IPAddress, ...] | None] = field(
+        default_factory=lambda: {fold(from_text(name)): None for name in (AUTO_HOST, AUTO_GATEWAY)}
+    )
+    """Names relative to each zone; None stands for "auto", the gateway of the asker's own network."""
+    name: str = "internal"
+
+    def resolve(self, question: Question, view: View) -> Reply | None:
+        """An answer for every name at or below one of the zones."""
+        for zone in self.zones:
+            if is_below(question.key, zone):
+                return self._in_zone(zone, question, view)
+        return None
+
+    def _in_zone(self, zone: WireName, question: Question, view: View) -> Reply:
+        origin = (Origin("config [internal]"),)
+        if question.key == zone:
+            if question.qtype in (SOA, ANY):
+                soa = soa_rrset(question.qname, view.serial, view.settings.negative_ttl)
+                return Reply(Answer(NOERROR, (soa,), authoritative=True), keep=True, origins=origin)
+            return Reply(_negative(NOERROR, zone, view, authoritative=True), keep=True, origins=origin)
+        relative = WireName(question.key[: -len(zone)] + b"\0")
+        if relative not in self.names:
+            below = any(is_below(name, relative) for name in self.names)
+            return Reply(_negative(NOERROR if below else NXDOMAIN, zone, view, authoritative=True), origins=origin)
+        addresses = self.names[relative]
+        answer = _addresses(question, view.gateways if addresses is None else addresses, view.settings.ttl)
+        if answer:
+            return Reply(Answer(NOERROR, answer, authoritative=True), keep=True, origins=origin)
+        return Reply(_negative(NOERROR, zone, view, authoritative=True), keep=True, origins=origin)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryNames:
+    """Names of the view's endpoints, and their services as SRV records; a known name is never forwarded."""
+
+    name: str = "registry"
+
+    def resolve(self, question: Question, view: View) -> Reply | None:
+        """An answer for every name that the view knows, and for ``_service._proto`` names below one."""
+        match = view.find(question.key)
+        if match is None:
+            return self._service(question, view)
+        answer = _addresses(question, match.addresses, match.ttl)
+        if answer:
+            return Reply(Answer(NOERROR, answer), keep=True, origins=match.origins)
+        apex = question.qname if match.apex == question.key else match.apex
+        return Reply(_negative(NOERROR, apex, view), keep=True, origins=match.origins)
+
+    def _service(self, question: Question, view: View) -> Reply | None:
+        labels = list(labels_of(question.key))
+        if len(labels) < 3 or labels[0][:1] != b"_" or labels[1] not in (b"_tcp", b"_udp", b"_sctp"):
+            return None
+        match = view.find(from_labels(labels[2:]))
+        if match is None or not match.endpoints:
+            return None
+        service, protocol = labels[0][1:].decode("ascii", "replace"), labels[1][1:].decode()
+        rdatas: list[bytes] = []
+        additional: list[RRset] = []
+        for endpoint in match.endpoints:
+            ports = [port.number for port in endpoint.ports if _serves(port, service, protocol)]
+            if not ports:
+                continue
+            target = from_text(f"{endpoint.dns_names()[0]}.{match.network}")
+            rdatas.extend(srv_rdata(number, target) for number in ports)
+            rrsets = (address_rrset(target, family, match.ttl, endpoint.addresses) for family in _FAMILIES)
+            additional.extend(rrset for rrset in rrsets if rrset.rdatas)
+        if not rdatas:
+            return Reply(_negative(NXDOMAIN, match.apex, view), origins=match.origins)
+        if question.qtype not in (SRV, ANY):
+            return Reply(_negative(NOERROR, match.apex, view), keep=True, origins=match.origins)
+        srv = RRset(question.qname, SRV, match.ttl, tuple(dict.fromkeys(rdatas)))
+        return Reply(Answer(NOERROR, (srv,), additional=tuple(additional)), keep=True, origins=match.origins)
+
+
+def _serves(port: Port, service: str, protocol: str) -> bool:
+    return port.protocol == protocol and (
+        service == str(port.number) or (port.name is not None and service == port.name.lower())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ReverseNames:
+    """Addresses of the view's endpoints, and NXDOMAIN for every other address in a network's subnet."""
+
+    name: str = "reverse"
+
+    def resolve(self, question: Question, view: View) -> Reply | None:
+        """An answer for reverse names of known endpoints and of known subnets; None for the rest of the world."""
+        covered = reverse_prefix(question.key)
+        if covered is None:
+            return None
+        prefix, is_exact = covered
+        address = prefix.network_address
+        is_address = prefix.prefixlen == prefix.max_prefixlen
+        if is_address and is_exact and (known := view.find_address(address)) is not None:
+            target, ttl, origin = known
+            if question.qtype in (PTR, ANY):
+                return Reply(Answer(NOERROR, (ptr_rrset(question.qname, ttl, target),)), keep=True, origins=(origin,))
+            return Reply(_negative(NOERROR, question.qname, view), keep=True, origins=(origin,))
+        for subnet, _ in view.subnets.holding(address):
+            if prefix.prefixlen >= subnet.prefixlen:
+                # Between the subnet's own reverse zone and its addresses names exist, empty (RFC 8020).
+                rcode = NOERROR if is_exact and not is_address else NXDOMAIN
+                return Reply(_negative(rcode, reverse_apex(subnet), view))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class StaticZones:
+    """Authoritative answers from zone files."""
+
+    name: str = "zone"
+
+    def resolve(self, question: Question, view: View) -> Reply | None:
+        """What the closest zone says (RFC 1034 4.3.2); None when no zone holds the name."""
+        zone = view.zones.zone_for(question.key)
+        if zone is None:
+            return None
+        found = zone.find(question.key, question.qname, question.qtype)
+        answer = Answer(
+            found.rcode,
+            found.answer,
+            found.authority,
+            found.additional,
+            authoritative=found.authoritative,
+        )
+        return Reply(
+            answer, keep=found.rcode == NOERROR, origins=(Origin(zone.origin),), cname_target=found.cname_target
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardPolicy:
+    """What may leave: everything that is left, except what no upstream can know."""
+
+    forward_single_labels: bool = False
+    """True restores Docker's way: an unknown single label is asked upstream."""
+    name: str = "forward"
+
+    def resolve(self, question: Question, view: View) -> Reply | Forward:
+        """A Forward, or the reason why not as a reply."""
+        is_host_question = question.qtype in _HOST_TYPES
+        for suffix in suffixes_of(question.key):
+            if suffix not in view.suffixes:
+                continue
+            if suffix != question.key:
+                return Reply(_negative(NXDOMAIN, suffix, view))
+            if is_host_question:
+                return Reply(_negative(NOERROR, suffix, view))
+        if is_host_question and not self.forward_single_labels and label_count(question.key) == 1:
+            return Reply(_negative(NXDOMAIN, ROOT, view))
+        if view.is_internal and not view.servers:
+            text = "this client is only on internal networks"
+            return Reply(Answer(SERVFAIL, ede=(EDE_PROHIBITED, text)))
+        return Forward(question, view.servers)

@@ -1,0 +1,138 @@
+"""What exists: networks, their endpoints, and the names these are known by. Frozen values; no I/O, no clock.
+
+The words are Docker's: an *endpoint* is one container's place on one network, so a container on two networks is two
+endpoints of the same name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from resolver.wire.name import IPAddress
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+SHORT_ID_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a record was written, so that a person can find it."""
+
+    place: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.place if self.line is None else f"{self.place}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One port that an endpoint serves; becomes SRV records (RFC 2782)."""
+
+    number: int
+    protocol: str
+    """``tcp``, ``udp`` or ``sctp``."""
+    name: str | None = None
+    """The service's name, without its underscore."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One container on one network."""
+
+    name: str
+    """The container's name: its first DNS name, and the target of its PTR."""
+    addresses: tuple[IPAddress, ...]
+    id: str | None = None
+    aliases: tuple[str, ...] = ()
+    """More names; one that begins with ``*.`` is a wildcard (RFC 4592)."""
+    hostname: str | None = None
+    links: tuple[tuple[str, str], ...] = ()
+    """(alias, container) pairs: what this endpoint alone calls another one."""
+    ports: tuple[Port, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    ttl: int | None = None
+    servers: tuple[str, ...] = ()
+    """Upstreams of this container's own, asked from inside its namespace (Docker's ``--dns``)."""
+    origin: Origin = field(default=Origin("?"), compare=False)
+
+    def dns_names(self) -> tuple[str, ...]:
+        """Every plain name, once, in Docker's order: container name, aliases, short id, hostname."""
+        names = [self.name, *(alias for alias in self.aliases if not alias.startswith("*."))]
+        if self.id:
+            names.append(self.id[:SHORT_ID_LENGTH])
+        if self.hostname:
+            names.append(self.hostname)
+        return tuple({name.lower().removesuffix("."): name.removesuffix(".") for name in reversed(names)}.values())[
+            ::-1
+        ]
+
+    def wildcards(self) -> tuple[str, ...]:
+        """The wildcard aliases, each beginning with ``*.``."""
+        return tuple(alias for alias in self.aliases if alias.startswith("*."))
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One network and everything on it."""
+
+    name: str
+    subnets: tuple[IPNetwork, ...] = ()
+    gateways: tuple[IPAddress, ...] = ()
+    internal: bool = False
+    ttl: int | None = None
+    priority: int = 0
+    """Higher is asked first (Docker's gw-priority)."""
+    endpoints: tuple[Endpoint, ...] = ()
+    origin: Origin = field(default=Origin("?"), compare=False)
+
+    @property
+    def is_dual_stack(self) -> bool:
+        """True when the network has subnets of both address families."""
+        return len({subnet.version for subnet in self.subnets}) == 2
+
+    def order(self) -> tuple[int, bool, bool, str]:
+        """The sort key in which networks are asked: Docker's order (design.md 2.3)."""
+        return (-self.priority, self.internal, not self.is_dual_stack, self.name)
+
+    def holds(self, address: IPAddress) -> bool:
+        """True when one of the network's subnets contains the address."""
+        return any(address.version == subnet.version and address in subnet for subnet in self.subnets)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One line of a hosts file: an address and its names, visible to every asker."""
+
+    address: IPAddress
+    names: tuple[str, ...]
+    origin: Origin = field(default=Origin("?"), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one source (one file, one daemon) says exists."""
+
+    source: str
+    networks: tuple[Network, ...] = ()
+    hosts: tuple[Host, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that exists, at one moment; readers keep the one they began with."""
+
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    """By name, in the order in which networks are asked."""
+    hosts: tuple[Host, ...] = ()
+    serial: int = 0
+    """Grows by one with every change; the serial of our own SOA records."""
+
+    def endpoints(self) -> Iterator[tuple[Network, Endpoint]]:
+        """Every endpoint with its network."""
+        for network in self.networks.values():
+            for endpoint in network.endpoints:
+                yield network, endpoint

@@ -1,0 +1,157 @@
+"""Merges what the sources say into one snapshot, and publishes it by a single assignment.
+
+The rules for what is said twice (docs/registry.md lists them with their reasons); contributions count in the order in
+which their sources were declared:
+
+- one network in several sources: endpoints, subnets and gateways are joined; when two sources give ``internal``,
+  ``ttl`` or ``priority`` differently, the first one counts and the other is reported;
+- one endpoint name twice on a network: the first counts, the second is refused and reported;
+- one address at two endpoints of a network: accepted and reported; the first one has the PTR;
+- subnets of two networks that overlap: accepted and reported; an asker in the overlap is on both;
+- one name for several endpoints of a network: accepted (a shared alias answers with every address); reported when it
+  is one endpoint's container name, because then somebody else answers for it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from resolver.errors import Fault
+from resolver.registry.model import Contribution, Endpoint, Host, Network, Snapshot
+from resolver.wire.name import IPAddress
+
+
+class Store:
+    """The current snapshot, and the contribution of each source that it was made from."""
+
+    def __init__(self) -> None:
+        self.snapshot = Snapshot()
+        self.warnings: tuple[Fault, ...] = ()
+        """What the last merge accepted or refused by a rule."""
+        self._contributions: dict[str, Contribution] = {}
+
+    def publish(self, contributions: Iterable[Contribution], removed: Iterable[str] = ()) -> bool:
+        """Take over new contributions, drop those of ``removed`` sources, and swap the snapshot in.
+
+        Sources keep the order in which they first appeared. Returns True when anything changed.
+        """
+        wanted = dict(self._contributions)
+        for source in removed:
+            wanted.pop(source, None)
+        wanted.update((contribution.source, contribution) for contribution in contributions)
+        return self.replace(wanted.values())
+
+    def replace(self, contributions: Iterable[Contribution]) -> bool:
+        """Make the snapshot from exactly these contributions, in this order; True when anything changed."""
+        self._contributions = {contribution.source: contribution for contribution in contributions}
+        merged, self.warnings = merge(tuple(self._contributions.values()))
+        if merged.networks == self.snapshot.networks and merged.hosts == self.snapshot.hosts:
+            return False
+        self.snapshot = replace(merged, serial=self.snapshot.serial + 1)
+        return True
+
+
+def merge(contributions: Sequence[Contribution]) -> tuple[Snapshot, tuple[Fault, ...]]:
+    """One snapshot of all contributions (serial 0), and a warning for each thing that a rule had to decide."""
+    networks: dict[str, Network] = {}
+    hosts: list[Host] = []
+    warnings: list[Fault] = []
+    for contribution in contributions:
+        hosts.extend(contribution.hosts)
+        for network in contribution.networks:
+            known = networks.get(network.name)
+            joined = network if known is None else _join(known, network, warnings)
+            networks[network.name] = joined
+    checked = [_check_endpoints(network, warnings) for network in networks.values()]
+    ordered = sorted(checked, key=Network.order)
+    _check_subnets(ordered, warnings)
+    return Snapshot({network.name: network for network in ordered}, tuple(hosts)), tuple(warnings)
+
+
+def _join(first: Network, second: Network, warnings: list[Fault]) -> Network:
+    for key in ("internal", "ttl", "priority"):
+        mine, theirs = getattr(first, key), getattr(second, key)
+        if theirs not in (mine, getattr(Network(""), key)):
+            warnings.append(
+                _warning(
+                    second,
+                    f"{key} = {theirs} differs from {mine} in {first.origin}, which counts",
+                    "state it in one file only",
+                )
+            )
+    return replace(
+        first,
+        subnets=tuple(dict.fromkeys(first.subnets + second.subnets)),
+        gateways=tuple(dict.fromkeys(first.gateways + second.gateways)),
+        ttl=second.ttl if first.ttl is None else first.ttl,
+        endpoints=first.endpoints + second.endpoints,
+    )
+
+
+def _check_endpoints(network: Network, warnings: list[Fault]) -> Network:
+    by_name: dict[str, Endpoint] = {}
+    by_address: dict[IPAddress, Endpoint] = {}
+    for endpoint in network.endpoints:
+        first = by_name.setdefault(endpoint.name.lower(), endpoint)
+        if first is not endpoint:
+            warnings.append(
+                _warning(
+                    endpoint,
+                    f"endpoint {endpoint.name!r} of network {network.name!r} is already in {first.origin};"
+                    " this one is left out",
+                    "give it another name",
+                )
+            )
+            continue
+        for address in endpoint.addresses:
+            holder = by_address.setdefault(address, endpoint)
+            if holder is not endpoint:
+                warnings.append(
+                    _warning(
+                        endpoint,
+                        f"{address} is also the address of {holder.name!r} ({holder.origin}), which keeps the PTR",
+                        "give one of them another address",
+                    )
+                )
+    for endpoint in by_name.values():
+        for name in endpoint.dns_names()[1:]:
+            owner = by_name.get(name.lower())
+            if owner is not None and owner is not endpoint:
+                warnings.append(
+                    _warning(
+                        endpoint,
+                        f"{name!r} is also the container name of {owner.origin}; it answers with the addresses of both",
+                        "drop the alias unless that is meant",
+                    )
+                )
+    return replace(network, endpoints=tuple(by_name.values()))
+
+
+def _check_subnets(networks: Sequence[Network], warnings: list[Fault]) -> None:
+    """Sorted by first address, an overlap is a neighbour that begins before the widest one so far has ended."""
+    spans = sorted(
+        (
+            (subnet.version, int(subnet.network_address), int(subnet.broadcast_address), subnet, network)
+            for network in networks
+            for subnet in network.subnets
+        ),
+        key=lambda span: span[:2],
+    )
+    widest = None
+    for span in spans:
+        if widest is not None and span[0] == widest[0] and span[1] <= widest[2] and span[4] is not widest[4]:
+            warnings.append(
+                _warning(
+                    span[4],
+                    f"subnet {span[3]} of network {span[4].name!r} overlaps {widest[3]} of {widest[4].name!r};"
+                    " an asker with an address in both sees both networks",
+                    "use subnets that do not overlap, or pin the view with --network",
+                )
+            )
+        if widest is None or span[0] != widest[0] or span[2] > widest[2]:
+            widest = span
+
+
+def _warning(what: Network | Endpoint, message: str, fix: str) -> Fault:
+    return Fault(what.origin.place, message, fix, line=what.origin.line, is_warning=True)

@@ -1,0 +1,93 @@
+"""The names of one network, compiled for look-up by folded wire name.
+
+A table is made once for each network and shared by every view that contains it; it is rebuilt only when its network
+changes.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from resolver.registry.model import Endpoint, Host, Network
+from resolver.wire.name import IPAddress, WireName, fold, from_text, parent_of, suffixes_of
+
+_T = TypeVar("_T")
+Endpoints = tuple[Endpoint, ...]
+
+
+class NetworkTable:
+    """Endpoints of one network by name and by address."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.suffix = fold(from_text(network.name))
+        self.by_address: dict[IPAddress, Endpoint] = {}
+        names: dict[WireName, Endpoints] = {}
+        wildcards: dict[WireName, Endpoints] = {}
+        for endpoint in network.endpoints:
+            for name in endpoint.dns_names():
+                key = fold(from_text(name))
+                names[key] = (*names.get(key, ()), endpoint)
+            for name in endpoint.wildcards():
+                key = fold(from_text(name[2:]))
+                wildcards[key] = (*wildcards.get(key, ()), endpoint)
+            for address in endpoint.addresses:
+                self.by_address.setdefault(address, endpoint)
+        self.names = names
+        self._wildcards = wildcards
+        self._existing = _ancestors(names, wildcards) if wildcards else frozenset[WireName]()
+
+    def find(self, key: WireName) -> Endpoints | None:
+        """The endpoints of a folded name, by itself or by a wildcard (RFC 4592); None when the network has no such name."""
+        return self.names.get(key) or find_wildcard(key, self.names, self._wildcards, self._existing)
+
+
+class HostTable:
+    """Lines of hosts files by name and by address."""
+
+    def __init__(self, hosts: tuple[Host, ...]) -> None:
+        names: dict[WireName, tuple[Host, ...]] = {}
+        wildcards: dict[WireName, tuple[Host, ...]] = {}
+        self.by_address: dict[IPAddress, Host] = {}
+        for host in hosts:
+            for name in host.names:
+                table, bare = (wildcards, name[2:]) if name.startswith("*.") else (names, name)
+                key = fold(from_text(bare))
+                table[key] = (*table.get(key, ()), host)
+                if table is names:
+                    self.by_address.setdefault(host.address, host)
+        self.names = names
+        self._wildcards = wildcards
+        self._existing = _ancestors(names, wildcards) if wildcards else frozenset[WireName]()
+
+    def find(self, key: WireName) -> tuple[Host, ...] | None:
+        """The lines that name a folded name, by itself or by a wildcard; None when there is none."""
+        return self.names.get(key) or find_wildcard(key, self.names, self._wildcards, self._existing)
+
+
+def find_wildcard(
+    key: WireName, names: dict[WireName, _T], wildcards: dict[WireName, _T], existing: frozenset[WireName]
+) -> _T | None:
+    """What the wildcard at the closest encloser of ``key`` says (RFC 4592 3.3.1).
+
+    The closest encloser is the longest ancestor that exists: as a name, as the parent of a wildcard, or as an empty
+    non-terminal above one of them. A wildcard further up does not count.
+    """
+    if not wildcards or key in existing:
+        return None
+    while key != b"\0":
+        key = parent_of(key)
+        if (found := wildcards.get(key)) is not None:
+            return found
+        if key in names or key in existing:
+            return None
+    return None
+
+
+def _ancestors(*tables: dict[WireName, Endpoints] | dict[WireName, tuple[Host, ...]]) -> frozenset[WireName]:
+    existing: set[WireName] = set()
+    for table in tables:
+        for key in table:
+            existing.update(suffixes_of(key))
+    existing.discard(WireName(b"\0"))
+    return frozenset(existing)

@@ -1,0 +1,175 @@
+"""Which sockets a server has: bound from addresses or handed in, changed by reconciling, closed when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from resolver.errors import StartError
+from resolver.server.responder import Responder
+from resolver.server.tcp import TcpListener, TcpLimits
+from resolver.server.udp import UdpListener, WildcardUdpListener
+
+log = logging.getLogger(__name__)
+
+RECEIVE_BUFFER = 1 << 20
+"""Octets that wait in a UDP socket while the process does something else."""
+
+_REASONS = {
+    errno.EADDRINUSE: ("is taken by another program", "choose another port with --listen, or stop that program"),
+    errno.EACCES: ("needs the capability CAP_NET_BIND_SERVICE", "choose a port from 1024 on with --listen"),
+    errno.EADDRNOTAVAIL: ("is not an address of this machine", "choose one that `ip address` shows"),
+    errno.EAFNOSUPPORT: ("is of an address family that this machine has not", "leave it out of --listen"),
+}
+_UNAVAILABLE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: an IP address (an IPv6 one may have a %scope) and a port."""
+
+    host: str
+    port: int
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """AF_INET or AF_INET6."""
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """An address with a port, ``127.0.0.1:5353`` or ``[::1]:5353``; without one it is :53.
+
+    Port 0 lets the kernel choose. Raises ValueError, with a sentence for a person.
+    """
+    host, port_text = text, "53"
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError(f"{text!r} is not an address and a port")
+        port_text = rest[1:] if rest else "53"
+    elif text.count(":") == 1:
+        host, _, port_text = text.partition(":")
+    try:
+        host = str(ipaddress.ip_address(host))
+    except ValueError:
+        raise ValueError(f"{host!r} in {text!r} is not an IP address") from None
+    if not (port_text.isascii() and port_text.isdigit() and int(port_text) <= 65535):
+        raise ValueError(f"{port_text!r} in {text!r} is not a port from 0 to 65535")
+    return Address(host, int(port_text))
+
+
+def bind(address: Address, kind: socket.SocketKind) -> socket.socket:
+    """A non-blocking socket bound to the address; a stream socket listens too. Raises StartError in plain words."""
+    sock = None
+    try:
+        sock = socket.socket(address.family, kind)
+        if address.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        sock.setblocking(False)
+        sock.bind(socket.getaddrinfo(address.host, address.port, address.family, kind, 0, socket.AI_NUMERICHOST)[0][4])
+        if kind == socket.SOCK_STREAM:
+            sock.listen(1024)
+    except OSError as error:
+        if sock is not None:
+            sock.close()
+        protocol = "TCP" if kind == socket.SOCK_STREAM else "UDP"
+        reason, fix = _REASONS.get(error.errno or 0, (f"cannot be used: {os.strerror(error.errno or 0)}", ""))
+        raise StartError(f"{protocol} {address} {reason}" + (f"; {fix}" if fix else "")) from error
+    return sock
+
+
+class Listeners:
+    """The listeners of one server."""
+
+    def __init__(self, responder: Responder, limits: TcpLimits) -> None:
+        self._responder = responder
+        self._limits = limits
+        self._bound: dict[Address, tuple[UdpListener, TcpListener]] = {}
+        self._given: list[tuple[UdpListener, TcpListener]] = []
+        self._leaving: list[TcpListener] = []
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where the server listens by its own binding, with the ports that the kernel chose."""
+        return tuple(Address(known.host, udp.port) for known, (udp, _) in self._bound.items())
+
+    async def reconcile(self, wanted: Iterable[Address], *, may_lack: bool = False) -> None:
+        """Listen on exactly these addresses: new ones are bound first, then those no longer wanted are closed.
+
+        Nothing changes when one cannot be bound (StartError). With ``may_lack`` an address that this machine does not
+        have is passed over, as long as another one is left: the default list names ::1 also where IPv6 is off.
+        """
+        wanted = tuple(dict.fromkeys(wanted))
+        fresh: dict[Address, tuple[socket.socket, socket.socket]] = {}
+        try:
+            for address in wanted:
+                if address not in self._bound:
+                    pair = self._bind_pair(address, may_lack and len(wanted) > 1)
+                    if pair is not None:
+                        fresh[address] = pair
+        except StartError:
+            for pair in fresh.values():
+                for sock in pair:
+                    sock.close()
+            raise
+        for address, (udp, tcp) in fresh.items():
+            self._bound[address] = await self._start(udp, tcp)
+        for address in [known for known in self._bound if known not in wanted]:
+            udp_listener, tcp_listener = self._bound.pop(address)
+            udp_listener.close()
+            tcp_listener.close()
+            self._leaving.append(tcp_listener)
+
+    async def adopt(self, udp: socket.socket, tcp: socket.socket) -> None:
+        """Answer on sockets that somebody else has bound (inside a namespace)."""
+        self._given.append(await self._start(udp, tcp))
+
+    def stop_accepting(self) -> None:
+        """Take no more connections and no more datagrams; connections that are open may have their answers."""
+        for udp, tcp in [*self._bound.values(), *self._given]:
+            udp.close()
+            tcp.close()
+
+    def abort(self) -> None:
+        """End every connection."""
+        for _, tcp in [*self._bound.values(), *self._given]:
+            tcp.abort()
+        for tcp in self._leaving:
+            tcp.abort()
+
+    def _bind_pair(self, address: Address, may_lack: bool) -> tuple[socket.socket, socket.socket] | None:
+        try:
+            udp = bind(address, socket.SOCK_DGRAM)
+        except StartError as error:
+            if may_lack and isinstance(error.__cause__, OSError) and error.__cause__.errno in _UNAVAILABLE:
+                log.warning("%s; going on without it", error)
+                return None
+            raise
+        try:
+            return udp, bind(Address(address.host, udp.getsockname()[1]), socket.SOCK_STREAM)
+        except StartError:
+            udp.close()
+            raise
+
+    async def _start(self, udp: socket.socket, tcp: socket.socket) -> tuple[UdpListener, TcpListener]:
+        loop = asyncio.get_running_loop()
+        is_wildcard = udp.getsockname()[0] in ("0.0.0.0", "::")  # noqa: S104 (compared with, not bound to)
+        udp_listener = (WildcardUdpListener if is_wildcard else UdpListener)(udp, self._responder)
+        tcp_listener = TcpListener(tcp, self._responder, self._limits)
+        udp_listener.start(loop)
+        await tcp_listener.start(loop)
+        return udp_listener, tcp_listener

@@ -1,0 +1,179 @@
+"""TCP listeners: many queries on one connection, answered as they are ready (RFC 7766).
+
+A client is bounded in every direction: how long it may be idle, how long one message may take to come in, how many
+queries it may have waiting, how many replies it may leave unread, and how many connections there are in all; over
+these the connection that was quiet longest goes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from resolver.server.responder import Responder
+from resolver.server.stats import TCP4, TCP6
+from resolver.wire.stream import FrameReader, frame
+
+
+@dataclass(frozen=True, slots=True)
+class TcpLimits:
+    """What a TCP client may do; times in seconds."""
+
+    idle_s: float = 8.0
+    """From the last whole message to the next one, as Docker's resolver has it (RFC 7766 6.2.3)."""
+    message_s: float = 2.0
+    """From the first octet of a message to its last: what bounds a client that drips (slow loris)."""
+    waiting: int = 128
+    """Queries of one connection that wait for an upstream; over it no more are read."""
+    connections: int = 1024
+
+
+class TcpListener:
+    """Accepts on one listening socket."""
+
+    def __init__(self, sock: socket.socket, responder: Responder, limits: TcpLimits | None = None) -> None:
+        self._socket = sock
+        self._responder = responder
+        self._limits = limits or TcpLimits()
+        self._transport = TCP6 if sock.family == socket.AF_INET6 else TCP4
+        self._server: asyncio.Server | None = None
+        self._connections: OrderedDict[Connection, None] = OrderedDict()
+
+    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to accept."""
+        self._server = await loop.create_server(
+            lambda: Connection(self._responder, self._transport, self._limits, self._connections),
+            sock=self._socket,
+            backlog=1024,
+        )
+
+    def close(self) -> None:
+        """Stop accepting; what is connected may have its last answers."""
+        if self._server is not None:
+            self._server.close()
+        else:
+            self._socket.close()
+
+    def abort(self) -> None:
+        """End every connection at once."""
+        for connection in list(self._connections):
+            connection.abort()
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(
+        self,
+        responder: Responder,
+        transport_label: int,
+        limits: TcpLimits,
+        connections: OrderedDict[Connection, None],
+    ) -> None:
+        self._responder = responder
+        self._label = transport_label
+        self._limits = limits
+        self._connections = connections
+        self._frames = FrameReader()
+        self._waiting = 0
+        self._is_blocked = False
+        self._has_ended = False
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._host = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected; when there are too many, the quietest one has to go."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._host = transport.get_extra_info("peername")[0]
+        self._connections[self] = None
+        if len(self._connections) > self._limits.connections:
+            next(iter(self._connections)).abort()
+        self._expect(self._limits.idle_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; replies to what it still asked have nowhere to go."""
+        self._transport = None
+        self._connections.pop(self, None)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every message that is now complete."""
+        was_partial = self._frames.is_partial
+        messages = list(self._frames.feed(data))
+        if messages:
+            self._connections.move_to_end(self)
+        for message in messages:
+            if self._transport is None:
+                return
+            self._ask(message)
+        if self._frames.is_partial:
+            if messages or not was_partial:
+                self._expect(self._limits.message_s)
+        else:
+            self._expect(self._limits.idle_s)
+        self._regulate()
+
+    def eof_received(self) -> bool:
+        """The client will ask no more; True keeps our side open for the answers it waits for (RFC 7766 6.2.4)."""
+        self._has_ended = True
+        return self._waiting > 0
+
+    def pause_writing(self) -> None:
+        """The client does not read its replies: read no more of its queries."""
+        self._is_blocked = True
+        self._expect(self._limits.idle_s)
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._is_blocked = False
+        self._expect(self._limits.idle_s)
+        self._regulate()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _ask(self, message: bytes) -> None:
+        ready = self._responder.ready(message, self._host, self._label)
+        self._waiting += 1
+        if ready is not None:
+            self._answered(ready)
+        elif not self._responder.handle(message, self._host, self._label, self._answered):
+            self._waiting -= 1
+
+    def _answered(self, reply: bytes) -> None:
+        self._waiting -= 1
+        if self._transport is None:
+            return
+        self._transport.write(frame(reply))
+        if self._has_ended and self._waiting == 0:
+            self._transport.close()
+        self._regulate()
+
+    def _regulate(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._is_blocked or self._waiting >= self._limits.waiting:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _expect(self, within_s: float) -> None:
+        """Close the connection unless something happens within so many seconds."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(within_s, self._expired)
+
+    def _expired(self) -> None:
+        if self._waiting > 0 and not self._frames.is_partial and not self._is_blocked:
+            self._expect(self._limits.idle_s)  # it is we who owe it an answer
+        else:
+            self.abort()

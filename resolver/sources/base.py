@@ -1,0 +1,74 @@
+"""What a source of registry facts gives: a contribution, or the reasons why not.
+
+A new source is one module that makes `Contribution` values and one line where it is chosen (`files.READERS` for file
+formats).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from resolver.errors import Fault
+from resolver.registry.model import Contribution, IPNetwork
+from resolver.wire.name import IPAddress, from_text
+
+Complain = Callable[[str, str], None]
+"""Called with what is wrong and how to mend it; the caller knows the place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The outcome of reading one file: with an error among the faults there is no contribution."""
+
+    contribution: Contribution | None
+    faults: tuple[Fault, ...] = ()
+
+
+def loaded(contribution: Contribution, faults: Sequence[Fault]) -> Loaded:
+    """All or nothing: one error withholds the whole contribution, warnings do not."""
+    refused = any(not fault.is_warning for fault in faults)
+    return Loaded(None if refused else contribution, tuple(faults))
+
+
+def check_name(text: str, complain: Complain, *, wildcard: bool = False) -> bool:
+    """True when ``text`` can be a DNS name of ours, ``*.name`` too where ``wildcard`` says so; else it complains."""
+    bare = text.removeprefix("*.") if wildcard else text
+    try:
+        from_text(bare)
+    except ValueError as error:
+        complain(str(error), "use letters, digits, hyphens and dots")
+        return False
+    if "*" in bare:
+        complain(f"{text!r} has a * that is not its whole first label", "write *.name for everything below name")
+        return False
+    return True
+
+
+def parse_address(text: str, complain: Complain) -> IPAddress | None:
+    """The address, or None after a complaint."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        complain(f"{text!r} is not an IPv4 or IPv6 address", "write it like 172.18.0.2 or fd00:18::2")
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.scope_id:
+        complain(f"{text!r} has a scope, which no DNS answer can carry", "leave out the part from % on")
+        return None
+    return address
+
+
+def parse_subnet(text: str, complain: Complain) -> IPNetwork | None:
+    """The subnet, or None after a complaint."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        pass
+    try:
+        loose = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        complain(f"{text!r} is not a subnet", "write it like 172.18.0.0/16 or fd00:18::/64")
+    else:
+        complain(f"{text!r} has bits set behind its prefix", f"write {loose}")
+    return None

@@ -1,0 +1,108 @@
+"""JSON as ``docker network inspect`` prints it: a list of networks, or one network object.
+
+The program that wrote the file is trusted to mean what it wrote: a container that makes no sense is left out with a
+warning, and the rest is served. Only a file that is not such JSON at all is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from resolver.errors import Fault
+from resolver.registry.model import Contribution, Endpoint, Network, Origin
+from resolver.sources.base import Complain, Loaded, check_name, loaded, parse_address, parse_subnet
+from resolver.wire.name import IPAddress
+
+_FEED = "feed it the output of: docker network inspect NETWORK…"
+
+
+def read(text: str, place: str) -> Loaded:
+    """The contribution of one JSON file."""
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        return Loaded(None, (Fault(place, f"not JSON: {error.msg} (column {error.colno})", _FEED, line=error.lineno),))
+    faults: list[Fault] = []
+    items = document if isinstance(document, list) else [document]
+    networks = []
+    for index, item in enumerate(items):
+        key = f"[{index}]" if isinstance(document, list) else ""
+        if not isinstance(item, Mapping) or not isinstance(item.get("Name"), str) or "NetworkSettings" in item:
+            faults.append(Fault(place, "this is not a network as docker network inspect prints it", _FEED, key=key))
+            continue
+        networks.append(_network(item, place, faults))
+    return loaded(Contribution(place, tuple(networks)), faults)
+
+
+def _network(item: Mapping[str, Any], place: str, faults: list[Fault]) -> Network:
+    name = item["Name"]
+
+    def skip(what: str) -> Complain:
+        def complain(message: str, fix: str) -> None:
+            del fix  # nobody edits what docker printed
+            faults.append(Fault(place, f"{message}; left out", key=f"{name}.{what}", is_warning=True))
+
+        return complain
+
+    subnets, gateways = [], []
+    for config in _list(_table(item.get("IPAM")).get("Config")):
+        at = skip("IPAM.Config")
+        if (text := _text(config, "Subnet")) and (subnet := parse_subnet(text, at)) is not None:
+            subnets.append(subnet)
+        if (text := _text(config, "Gateway")) and (gateway := parse_address(text.partition("/")[0], at)) is not None:
+            gateways.append(gateway)
+    network = Network(
+        name, tuple(subnets), tuple(gateways), internal=item.get("Internal") is True, origin=Origin(place)
+    )
+    endpoints = []
+    for container_id, body in _table(item.get("Containers")).items():
+        endpoint = _endpoint(network, str(container_id), _table(body), place, skip(f"Containers.{container_id[:12]}"))
+        if endpoint is not None:
+            endpoints.append(endpoint)
+    return Network(
+        name,
+        network.subnets,
+        network.gateways,
+        network.internal,
+        endpoints=tuple(endpoints),
+        origin=network.origin,
+    )
+
+
+def _endpoint(
+    network: Network, container_id: str, body: Mapping[str, Any], place: str, complain: Complain
+) -> Endpoint | None:
+    name = _text(body, "Name")
+    if not check_name(name, complain):
+        return None
+    addresses: list[IPAddress] = []
+    for key in ("IPv4Address", "IPv6Address"):
+        if not (text := _text(body, key)):
+            continue
+        address = parse_address(text.partition("/")[0], complain)
+        if address is None:
+            return None
+        if network.subnets and not network.holds(address):
+            complain(f"{address} of {name!r} is outside the network's subnets", "")
+            return None
+        addresses.append(address)
+    if not addresses:
+        complain(f"{name!r} has no address (not running, or in host mode)", "")
+        return None
+    is_container = len(container_id) >= 12 and all(digit in "0123456789abcdef" for digit in container_id)
+    return Endpoint(name, tuple(addresses), id=container_id if is_container else None, origin=Origin(place))
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(table: object, key: str) -> str:
+    value = _table(table).get(key)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,37 @@
+"""hosts files (hosts(5)): an address and its names on each line, visible to every asker.
+
+As every reader of such files does, a line that makes no sense is passed over; unlike them, not silently: it is reported
+with its number. A name ``*.app`` is a wildcard (RFC 4592).
+"""
+
+from __future__ import annotations
+
+from resolver.errors import Fault
+from resolver.registry.model import Contribution, Host, Origin
+from resolver.sources.base import Complain, Loaded, check_name, parse_address
+
+
+def read(text: str, place: str) -> Loaded:
+    """The contribution of one hosts file; its faults are warnings."""
+    hosts: list[Host] = []
+    faults: list[Fault] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        complain = _at(place, number, faults)
+        if len(words) < 2:
+            complain(f"{words[0]!r} stands alone", "write an address and then its names")
+            continue
+        address = parse_address(words[0].partition("%")[0], complain)
+        names = tuple(name.removesuffix(".") for name in words[1:] if check_name(name, complain, wildcard=True))
+        if address is not None and names:
+            hosts.append(Host(address, names, Origin(place, number)))
+    return Loaded(Contribution(place, hosts=tuple(hosts)), tuple(faults))
+
+
+def _at(place: str, line: int, faults: list[Fault]) -> Complain:
+    def complain(message: str, fix: str) -> None:
+        faults.append(Fault(place, f"{message}; passed over", fix, line=line, is_warning=True))
+
+    return complain

@@ -1,0 +1,168 @@
+"""Tells when files may have changed: watchdog on the directories they lie in, and on the files themselves.
+
+A directory's watch sees a write, a rename over the file, and a symlink that is swapped (every directory that a chain of
+links runs through is watched). Only the file's own watch sees a write through another path of the same file, as with a
+bind mount. An event says no more than "look again": who is told reads the files and compares.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from watchdog.events import FileSystemEvent, FileSystemEventHandler
+    from watchdog.observers.api import BaseObserver, ObservedWatch
+
+log = logging.getLogger(__name__)
+
+QUIET_S = 0.04
+"""How long nothing may happen before the files are read: a writer's events come in a burst."""
+LATEST_S = 0.15
+"""When they are read at the latest, should the events never stop."""
+RECHECK_S = 5.0
+"""How often they are looked at without any event: file systems exist that send none (NFS, vboxsf)."""
+_MAX_LINKS = 40
+
+Identity = tuple[int, int]
+"""Device and inode: what a watch really hangs on."""
+
+
+class FileWatch:
+    """Calls back on the event loop when any of a set of paths may have changed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        self._loop = loop
+        self._callback = callback
+        self._observer: BaseObserver | None = None
+        self._watches: dict[Path, tuple[ObservedWatch, Identity]] = {}
+        self._first_event_at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._recheck: asyncio.TimerHandle | None = None
+
+    def start(self, paths: Sequence[Path]) -> None:
+        """Begin to watch; the import of watchdog is done here, after the server answers already."""
+        from watchdog.observers import Observer
+
+        self._observer = Observer()
+        self._observer.start()
+        self.follow(paths)
+        self._recheck = self._loop.call_later(RECHECK_S, self._look_again)
+
+    def follow(self, paths: Iterable[Path]) -> None:
+        """Watch what these paths lead to now; called again after every change, since links and inodes move."""
+        if self._observer is None:
+            return
+        wanted = {place: _identity(place) for path in paths for place in places_of(path)}
+        for place, (watch, known) in list(self._watches.items()):
+            if wanted.get(place) != known:
+                del self._watches[place]
+                try:
+                    self._observer.unschedule(watch)
+                except (KeyError, OSError):
+                    log.debug("the watch on %s had ended by itself", place)
+        for place, identity in wanted.items():
+            if identity is None or place in self._watches:
+                continue
+            try:
+                watch = self._observer.schedule(_handler(self._on_event), str(place))
+            except OSError as error:
+                log.warning("%s cannot be watched: %s; it is looked at every %g s", place, error.strerror, RECHECK_S)
+                continue
+            self._watches[place] = (watch, identity)
+
+    def stop(self) -> None:
+        """End the watch and its threads."""
+        for timer in (self._timer, self._recheck):
+            if timer is not None:
+                timer.cancel()
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join(timeout=1)
+            self._observer = None
+
+    def _on_event(self) -> None:
+        """On watchdog's thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._settle)
+        except RuntimeError:
+            log.debug("a file changed while the loop was closing")
+
+    def _settle(self) -> None:
+        now = self._loop.time()
+        if self._first_event_at is None:
+            self._first_event_at = now
+        if self._timer is not None:
+            self._timer.cancel()
+        due = min(now + QUIET_S, self._first_event_at + LATEST_S)
+        self._timer = self._loop.call_at(due, self._fire)
+
+    def _fire(self) -> None:
+        self._first_event_at = self._timer = None
+        self._callback()
+
+    def _look_again(self) -> None:
+        self._recheck = self._loop.call_later(RECHECK_S, self._look_again)
+        self._callback()
+
+
+def _handler(callback: Callable[[], None]) -> FileSystemEventHandler:
+    """Passes on what may have changed content: opening and reading, our own above all, changes nothing.
+
+    A write counts when it ends (``closed``), so that half a file is not read.
+    """
+    from watchdog.events import FileSystemEventHandler
+
+    class Handler(FileSystemEventHandler):
+        def dispatch(self, event: FileSystemEvent) -> None:
+            if event.event_type in ("closed", "moved", "deleted", "created"):
+                callback()
+
+    return Handler()
+
+
+def places_of(path: Path) -> set[Path]:
+    """Every directory in which a change can make ``path`` mean something else, and the file itself."""
+    places: set[Path] = set()
+    current = Path(os.path.abspath(path))
+    for _ in range(_MAX_LINKS):
+        hop = _first_link(current)
+        if hop is None:
+            break
+        link, rest = hop
+        places.add(link.parent)
+        current = Path(os.path.normpath(link.parent / os.readlink(link) / rest))
+    if current.is_dir():
+        places.add(current)
+        for member in current.iterdir():
+            if member.is_symlink() and not member.is_dir():
+                places |= places_of(member)
+            elif member.is_file():
+                places.add(member)
+    else:
+        places.add(current.parent)
+        places.add(current)
+    return places
+
+
+def _first_link(path: Path) -> tuple[Path, Path] | None:
+    """The first component of an absolute path that is a symbolic link, and what comes after it."""
+    walked = Path(path.anchor)
+    parts = path.parts[1:]
+    for index, part in enumerate(parts):
+        walked /= part
+        if walked.is_symlink():
+            return walked, Path(*parts[index + 1 :])
+    return None
+
+
+def _identity(place: Path) -> Identity | None:
+    try:
+        status = place.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

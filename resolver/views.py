@@ -1,0 +1,250 @@
+"""Who sees what: from a client to its view, one asker's compiled names.
+
+A view holds only the tables of the networks that its asker is on, so whatever is given a view cannot leak another
+network's names. All views of one state of the registry belong to one `Views`; a change makes a new one and swaps it in.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from resolver.registry.index import SubnetIndex
+from resolver.registry.model import Endpoint, IPNetwork, Origin, Snapshot
+from resolver.registry.table import HostTable, NetworkTable
+from resolver.wire.name import IPAddress, WireName, fold, from_text, suffixes_of
+from resolver.wire.ready import ReadyTable
+from resolver.zones.model import ZoneSet
+
+TRANSPORTS = 4
+"""UDP and TCP over IPv4 and IPv6: each has its own ready replies."""
+
+_MAX_CLIENTS = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSettings:
+    """What the answers of every view are made with."""
+
+    ttl: int = 600
+    """Seconds; networks and endpoints may say otherwise."""
+    negative_ttl: int = 10
+    """Seconds for which a client may remember that there is nothing."""
+    fallback_gateways: tuple[IPAddress, ...] = ()
+    """Where a client whose networks have no gateway reaches the host: the default gateway, else docker0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a name stands for in a view."""
+
+    addresses: tuple[IPAddress, ...]
+    ttl: int
+    apex: WireName
+    """The owner of the SOA in a negative answer about this name."""
+    origins: tuple[Origin, ...]
+    network: str = ""
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """The names that one asker can see, and the replies that it has been given before."""
+
+    tables: tuple[NetworkTable, ...]
+    """The asker's networks, in the order in which they are asked."""
+    by_suffix: dict[WireName, NetworkTable]
+    """The same by their folded names."""
+    settings: ViewSettings
+    serial: int
+    hosts: HostTable
+    zones: ZoneSet
+    suffixes: frozenset[WireName]
+    """The names of every network that exists: nothing below one is ever forwarded."""
+    subnets: SubnetIndex[str]
+    """Every network's subnets: a reverse name in one is ours, known or not."""
+    links: dict[str, dict[WireName, WireName]] = field(default_factory=dict)
+    """By network: what the asker alone calls an endpoint there."""
+    servers: tuple[str, ...] = ()
+    """Upstreams of the asker's own."""
+    is_host: bool = False
+    """True for the host's view, which is on no network and sees all of them."""
+    turns: dict[tuple[WireName, int], int] = field(default_factory=dict)
+    """How often a question was answered, so that the next answer has its records in another order."""
+    ready: tuple[ReadyTable, ...] = field(default_factory=lambda: tuple(ReadyTable() for _ in range(TRANSPORTS)))
+
+    @property
+    def is_internal(self) -> bool:
+        """True when the asker is on networks and every one of them is internal (design.md 2.6)."""
+        return not self.is_host and bool(self.tables) and all(table.network.internal for table in self.tables)
+
+    @property
+    def gateways(self) -> tuple[IPAddress, ...]:
+        """Where the asker reaches the host: the gateways of its first network that has any, else the fall-back."""
+        for table in self.tables:
+            if table.network.gateways:
+                return table.network.gateways
+        return self.settings.fallback_gateways
+
+    def find(self, key: WireName) -> Match | None:
+        """What a folded name stands for: whole, then as ``name.network``, then in the hosts files; None if unknown."""
+        for table in self.tables:
+            if endpoints := self._in_network(table, key):
+                return self._match(table, endpoints, key)
+        for suffix in reversed(list(suffixes_of(key))[1:-1]):
+            if (qualified := self.by_suffix.get(suffix)) is not None:
+                head = WireName(key[: len(key) - len(suffix)] + b"\0")
+                if endpoints := self._in_network(qualified, head):
+                    return self._match(qualified, endpoints, suffix)
+        if lines := self.hosts.find(key):
+            origins = tuple(line.origin for line in lines)
+            return Match(tuple(line.address for line in lines), self.settings.ttl, key, origins)
+        return None
+
+    def find_address(self, address: IPAddress) -> tuple[WireName, int, Origin] | None:
+        """The PTR target of an address, its TTL and where it was written; None when no endpoint of the view has it."""
+        for table in self.tables:
+            if (endpoint := table.by_address.get(address)) is not None:
+                target = from_text(f"{endpoint.dns_names()[0]}.{table.network.name}")
+                return target, self.ttl_of(table, endpoint), endpoint.origin
+        if (line := self.hosts.by_address.get(address)) is not None:
+            return from_text(line.names[0]), self.settings.ttl, line.origin
+        return None
+
+    def ttl_of(self, table: NetworkTable, endpoint: Endpoint) -> int:
+        """The endpoint's TTL in seconds: its own, else its network's, else everybody's."""
+        for ttl in (endpoint.ttl, table.network.ttl):
+            if ttl is not None:
+                return ttl
+        return self.settings.ttl
+
+    def _in_network(self, table: NetworkTable, key: WireName) -> tuple[Endpoint, ...] | None:
+        target = self.links.get(table.network.name, {}).get(key)
+        if target is not None and (linked := table.find(target)):
+            return linked
+        return table.find(key)
+
+    def _match(self, table: NetworkTable, endpoints: tuple[Endpoint, ...], apex: WireName) -> Match:
+        return Match(
+            addresses=tuple(address for endpoint in endpoints for address in endpoint.addresses),
+            ttl=min(self.ttl_of(table, endpoint) for endpoint in endpoints),
+            apex=apex,
+            origins=tuple(endpoint.origin for endpoint in endpoints),
+            network=table.network.name,
+            endpoints=endpoints,
+        )
+
+
+class Views:
+    """All views of one snapshot of the registry and the zones; made anew when either changes."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        zones: ZoneSet,
+        settings: ViewSettings,
+        previous: Views | None = None,
+    ) -> None:
+        self.snapshot = snapshot
+        self.zones = zones
+        self.settings = settings
+        old: dict[str, NetworkTable] = previous.tables if previous is not None else {}
+        self.tables: dict[str, NetworkTable] = {
+            name: table if (table := old.get(name)) and table.network is network else NetworkTable(network)
+            for name, network in snapshot.networks.items()
+        }
+        self._hosts = HostTable(snapshot.hosts)
+        self._suffixes = frozenset(table.suffix for table in self.tables.values())
+        self._subnets = SubnetIndex(
+            (subnet, network.name) for network in snapshot.networks.values() for subnet in network.subnets
+        )
+        self._made: dict[tuple[tuple[str, ...], str | None], View] = {}
+        self._clients: dict[str, View] = {}
+        self.host = self._make(tuple(self.tables), None, is_host=True)
+        """The view of a client on no network: every network."""
+
+    def of_client(self, host: str) -> View:
+        """The view of a client by its address as the socket gives it (``172.18.0.3``, ``fe80::1%eth0``)."""
+        view = self._clients.get(host)
+        if view is None:
+            view = self.of_address(ipaddress.ip_address(host.partition("%")[0]))
+            if len(self._clients) >= _MAX_CLIENTS:
+                self._clients.clear()
+            self._clients[host] = view
+        return view
+
+    def of_address(self, address: IPAddress) -> View:
+        """The view of the networks whose subnets hold the address; the host's view when there is none."""
+        names = {name for _, name in self._subnets.holding(address)}
+        if not names:
+            return self.host
+        networks = tuple(name for name in self.tables if name in names)
+        for name in networks:
+            endpoint = self.tables[name].by_address.get(address)
+            if endpoint is not None and (endpoint.links or endpoint.servers):
+                return self.pinned(networks, endpoint.name)
+        return self.pinned(networks, None)
+
+    def pinned(self, networks: Sequence[str], endpoint: str | None) -> View:
+        """The view of exactly these networks, as the container named ``endpoint`` sees them.
+
+        A network that does not exist (any more) contributes nothing; `unknown_networks` tells.
+        """
+        wanted = set(networks)
+        names = tuple(name for name in self.tables if name in wanted)
+        view = self._made.get((names, endpoint))
+        if view is None:
+            view = self._made[names, endpoint] = self._make(names, endpoint, is_host=False)
+        return view
+
+    def networks_of(self, endpoint: str) -> tuple[str, ...]:
+        """The networks on which there is an endpoint of that container name."""
+        key = fold(from_text(endpoint))
+        return tuple(name for name, table in self.tables.items() if _named(table, key) is not None)
+
+    def all_made(self) -> Iterable[View]:
+        """Every view that has answered anything, for the counters."""
+        return [self.host, *self._made.values()]
+
+    def _make(self, names: tuple[str, ...], endpoint: str | None, *, is_host: bool) -> View:
+        tables = tuple(self.tables[name] for name in names)
+        links: dict[str, dict[WireName, WireName]] = {}
+        servers: tuple[str, ...] = ()
+        if endpoint is not None:
+            key = fold(from_text(endpoint))
+            for table in tables:
+                asker = _named(table, key)
+                if asker is not None:
+                    links[table.network.name] = {
+                        fold(from_text(alias)): fold(from_text(target)) for alias, target in asker.links
+                    }
+                    servers = servers or asker.servers
+        return View(
+            tables=tables,
+            by_suffix={table.suffix: table for table in tables},
+            settings=self.settings,
+            serial=self.snapshot.serial,
+            hosts=self._hosts,
+            zones=self.zones,
+            suffixes=self._suffixes,
+            subnets=self._subnets,
+            links=links,
+            servers=servers,
+            is_host=is_host,
+        )
+
+
+def _named(table: NetworkTable, key: WireName) -> Endpoint | None:
+    """The endpoint whose container name is ``key``; an alias of another one does not count."""
+    for endpoint in table.names.get(key, ()):
+        if fold(from_text(endpoint.name)) == key:
+            return endpoint
+    return None
+
+
+def reverse_apex(subnet: IPNetwork) -> WireName:
+    """The reverse zone that a subnet lies in: its prefix cut to whole labels (``18.172.in-addr.arpa.`` for a /16)."""
+    step = 8 if subnet.version == 4 else 4
+    labels = subnet.network_address.reverse_pointer.split(".")
+    return from_text(".".join(labels[-2 - subnet.prefixlen // step :]))
