@@ -1,0 +1,236 @@
+"""Finds the resolv.conf that the programs of a network namespace read, and opens it; never the host's own.
+
+Inside a container's root every symbolic link is resolved as the container sees it (openat2(2) with RESOLVE_IN_ROOT):
+an absolute link, or one planted on purpose, must not lead to a file of the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import logging
+import os
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from resolver.attach.netns import PROC, Target
+from resolver.errors import AttachError
+
+log = logging.getLogger(__name__)
+
+HOST = Path("/etc/resolv.conf")
+NETNS_ETC = Path("/etc/netns")
+
+_SYS_OPENAT2 = 437  # the same number on every architecture that Python runs on
+_RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 0x02, 0x10
+_OPEN_HOW = struct.Struct("=QQQ")
+_PATH_ONLY = os.O_PATH | os.O_CLOEXEC
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a resolv.conf is, or will be made; owns the descriptors."""
+
+    path: Path
+    """Its path, for messages; inside a container's root it is not to be opened by it."""
+    file: int | None
+    """The file, open for reading and (unless it is only to be read) writing; None while it does not exist."""
+    directory: int | None
+    """Its directory; None while that does not exist."""
+
+    def create(self, mode: int) -> int:
+        """Make the file and what is missing of its directories; how many those were. Raises OSError."""
+        made: list[Path] = []
+        try:
+            if self.directory is None:
+                for folder in reversed([folder for folder in self.path.parents if not folder.exists()]):
+                    folder.mkdir()
+                    folder.chmod(0o755)  # whatever the umask: every program of the container reads what is in it
+                    made.append(folder)
+                self.directory = os.open(self.path.parent, _PATH_ONLY | os.O_DIRECTORY)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self.file = os.open(self.path.name, flags, mode, dir_fd=self.directory)
+            os.fchmod(self.file, mode)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.remove()
+                for folder in reversed(made):
+                    folder.rmdir()
+            raise
+        return len(made)
+
+    def remove(self) -> bool:
+        """Take the file away; False when its name now stands for something else. Raises OSError.
+
+        A name that something is mounted on is left: unlinking it from here would remove what lies beneath.
+        """
+        if self.directory is None or self.file is None:
+            return False
+        there = os.open(self.path.name, _PATH_ONLY | os.O_NOFOLLOW, dir_fd=self.directory)
+        try:
+            is_ours = os.path.samestat(os.fstat(there), os.fstat(self.file))
+            is_mounted = _mount_id(there) != _mount_id(self.directory)
+        finally:
+            os.close(there)
+        if not is_ours or is_mounted:
+            return False
+        os.unlink(self.path.name, dir_fd=self.directory)
+        return True
+
+    def close(self) -> None:
+        """Close the descriptors; idempotent."""
+        for descriptor in (self.file, self.directory):
+            if descriptor is not None:
+                os.close(descriptor)
+        self.file = self.directory = None
+
+
+def locate_resolv_conf(
+    target: Target,
+    explicit: Path | None = None,
+    *,
+    writable: bool = True,
+    proc: Path = PROC,
+    netns_etc: Path = NETNS_ETC,
+    host: Path = HOST,
+) -> Place | None:
+    """The resolv.conf of ``target``, opened; None when it has none but the host's, which is never touched.
+
+    ``explicit`` wins; for a name it is /etc/netns/NAME/resolv.conf, which ``ip netns exec`` puts in place; for a
+    process it is the one in its root, if that is not our own. AttachError when it cannot be opened.
+    """
+    if explicit is not None:
+        if explicit.is_symlink() and _is_same(explicit, host):
+            raise AttachError(f"{explicit} is a link to the host's own {host}; name a file of the container")
+        if not explicit.parent.is_dir():
+            raise AttachError(f"{explicit} cannot be made: there is no directory {explicit.parent}")
+        return _open_place(explicit, writable)
+    if target.name is not None:
+        path = netns_etc / target.name / host.name
+        if _is_same(path, host):
+            log.warning("%s is the host's own %s: left alone", path, host)
+            return None
+        return _open_place(path, writable)
+    if target.pid is None:
+        return None
+    process = proc / str(target.pid)
+    if _is_same(process / "ns/mnt", proc / "self/ns/mnt") and _is_same(process / "root", proc / "self/root"):
+        return None
+    try:
+        root = os.open(process / "root", _PATH_ONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise _cannot("opened", process / "root", error) from error
+    try:
+        return _in_root(root, process / "root" / "etc" / host.name, writable, host)
+    finally:
+        os.close(root)
+
+
+def _open_place(path: Path, writable: bool) -> Place:
+    place = Place(path.absolute(), None, None)
+    try:
+        if path.parent.is_dir():
+            place.directory = os.open(path.parent, _PATH_ONLY | os.O_DIRECTORY)
+            place.file = _reopen(os.open(path, _PATH_ONLY), writable)
+    except FileNotFoundError:
+        if path.is_symlink():
+            place.close()
+            raise AttachError(
+                f"{path} is a link to a file that does not exist; mend it or use --no-resolv-conf"
+            ) from None
+    except OSError as error:
+        place.close()
+        raise _cannot("opened for writing" if writable else "opened", path, error) from error
+    return place
+
+
+def _in_root(root: int, path: Path, writable: bool, host: Path) -> Place | None:
+    """The Place of ``/etc/resolv.conf`` below the directory ``root``; None when it is the host's or leads nowhere."""
+    place = Place(path, None, None)
+    try:
+        place.directory = _openat2(root, "etc", _PATH_ONLY | os.O_DIRECTORY)
+        # `ip netns exec` gives a process a mount namespace of its own that shows the host's /etc.
+        shares_etc = os.path.samestat(os.fstat(place.directory), os.stat(host.parent))
+        try:
+            found = _openat2(root, f"etc/{path.name}", _PATH_ONLY)
+        except FileNotFoundError:
+            if not shares_etc and not _is_entry(path.name, place.directory):
+                return place
+            log.warning("%s does not exist, and cannot be made for the container alone: left alone", path)
+            place.close()
+            return None
+        if _is_host_file(found, host):
+            log.warning("%s is the host's own %s: left alone", path, host)
+            os.close(found)
+            place.close()
+            return None
+        place.file = _reopen(found, writable)
+    except FileNotFoundError:
+        log.warning("%s cannot be made, the container has no directory for it: left alone", path)
+        place.close()
+        return None
+    except OSError as error:
+        place.close()
+        raise _cannot("opened for writing" if writable else "opened", path, error) from error
+    return place
+
+
+def _reopen(found: int, writable: bool) -> int:
+    """``found`` opened for use, if it is a plain file: opening a device or a pipe would already do something."""
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file")
+        return os.open(f"/proc/self/fd/{found}", (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+    finally:
+        os.close(found)
+
+
+def _mount_id(descriptor: int) -> str:
+    for line in Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines():
+        if line.startswith("mnt_id:"):
+            return line.split()[1]
+    return ""
+
+
+def _openat2(root: int, path: str, flags: int) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    how = _OPEN_HOW.pack(flags, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+    opened: int = libc.syscall(
+        ctypes.c_long(_SYS_OPENAT2), ctypes.c_long(root), os.fsencode(path), how, ctypes.c_size_t(_OPEN_HOW.size)
+    )
+    if opened < 0:
+        code = ctypes.get_errno()
+        if code == errno.ENOSYS:
+            raise OSError(code, "needs openat2, Linux 5.6 or later")
+        raise OSError(code, os.strerror(code))
+    return opened
+
+
+def _is_host_file(found: int, host: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(found), os.stat(host))
+    except FileNotFoundError:
+        return False
+
+
+def _is_entry(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samestat(os.stat(one), os.stat(other))
+    except OSError:
+        return False
+
+
+def _cannot(what: str, path: Path, error: OSError) -> AttachError:
+    return AttachError(f"{path} cannot be {what}: {error.strerror}; use --no-resolv-conf to leave it alone")

@@ -1,0 +1,93 @@
+"""Opens what lives in the namespace: the two sockets at 127.0.0.11, the lock beside them, upstream sockets.
+
+Each function acts in the namespace of the calling thread; the sockets stay there, whoever uses them later.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+
+from resolver.attach.plan import ADDRESS, Redirect
+from resolver.errors import AttachError
+
+_BACKLOG = 512
+_UCRED = struct.Struct("3i")  # pid, uid, gid: struct ucred of unix(7)
+
+
+def open_listeners(preferred: Redirect | None = None) -> tuple[socket.socket, socket.socket]:
+    """A UDP and a listening TCP socket on 127.0.0.11, non-blocking, on ports that the kernel chooses.
+
+    ``preferred`` ports (those of a run that was killed) are taken if they are free: what clients have under way
+    then reaches the new run. Raises AttachError when the address cannot be bound.
+    """
+    udp = _open(socket.SOCK_DGRAM, preferred.udp_port if preferred else 0)
+    try:
+        return udp, _open(socket.SOCK_STREAM, preferred.tcp_port if preferred else 0)
+    except BaseException:
+        udp.close()
+        raise
+
+
+def _open(kind: socket.SocketKind, port: int) -> socket.socket:
+    opened = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if kind == socket.SOCK_STREAM:
+            # Connections of a killed run linger; for UDP the option would let a second program share the port.
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _bind(opened, port)
+        if kind == socket.SOCK_STREAM:
+            opened.listen(_BACKLOG)
+    except OSError as error:
+        opened.close()
+        raise AttachError(
+            f"{ADDRESS} cannot be bound in the network namespace: {error.strerror}; "
+            "its loopback interface must be up and hold 127.0.0.0/8"
+        ) from error
+    return opened
+
+
+def _bind(opened: socket.socket, port: int) -> None:
+    try:
+        opened.bind((ADDRESS, port))
+    except OSError as error:
+        if not port or error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        opened.bind((ADDRESS, 0))
+
+
+def take_lock(name: str = f"pydns-{ADDRESS}") -> socket.socket:
+    """A lock held for as long as the returned socket is open, by one process of the namespace at a time.
+
+    It is a listening unix socket with an abstract name: such names belong to a network namespace and vanish with
+    their process, even a killed one. AttachError, with the holder's process id, when it is taken.
+    """
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        lock.bind(f"\0{name}")
+        lock.listen(_BACKLOG)  # so that others can connect, and learn from the kernel who listens
+    except OSError as error:
+        lock.close()
+        if error.errno != errno.EADDRINUSE:
+            raise AttachError(f"the lock {name} cannot be taken: {error.strerror}") from error
+        raise AttachError(
+            f"another pydns already serves {ADDRESS} in this network namespace ({_holder(name)}); stop it first"
+        ) from error
+    return lock
+
+
+def _holder(name: str) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as asking:
+        try:
+            asking.connect(f"\0{name}")
+            credentials = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        except OSError:
+            return "its process is not known"
+    pid: int = _UCRED.unpack(credentials)[0]
+    return f"pid {pid}" if pid else "its process is outside this pid namespace"
+
+
+def open_upstream(family: socket.AddressFamily, kind: socket.SocketKind) -> socket.socket:
+    """A new non-blocking socket in the namespace, for one exchange with an upstream; raises OSError."""
+    return socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

@@ -1,0 +1,111 @@
+"""Choosing a firewall, with commands that exist only as scripts in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from resolver.attach import command, firewall
+from resolver.attach.command import run
+from resolver.errors import AttachError
+
+
+class Commands:
+    """A PATH of its own; ``add`` puts a shell script on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, name: str, script: str = "exit 0") -> None:
+        path = self.folder / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def add_iptables(self, name: str, script: str = "exit 0", version: str = "nf_tables") -> None:
+        self.add(name, f'[ "$1" = --version ] && echo "iptables v1.8.9 ({version})" && exit 0\n{script}')
+        self.add(f"{name}-restore")
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(command, "_SYSTEM_DIRECTORIES", ())
+    return Commands(tmp_path)
+
+
+FAILS = "echo '# a warning' >&2; echo 'Could not process rule: Not supported' >&2; exit 1"
+
+
+def test_auto_takes_nft(commands: Commands) -> None:
+    commands.add("nft")
+    commands.add_iptables("iptables")
+
+    assert firewall.choose("auto").name == "nftables"
+
+
+def test_auto_takes_iptables_when_nft_does_not_work(commands: Commands) -> None:
+    commands.add("nft", FAILS)
+    commands.add_iptables("iptables")
+
+    assert firewall.choose("auto").name == "iptables"
+
+
+def test_iptables_falls_back_to_the_variant_that_works(commands: Commands) -> None:
+    commands.add_iptables("iptables", FAILS)
+    commands.add_iptables("iptables-nft", FAILS)
+    commands.add_iptables("iptables-legacy")
+
+    assert firewall.choose("iptables").name == "iptables-legacy"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text"),
+    [
+        ("auto", "no nft or iptables command was found; install nftables or iptables"),
+        ("nftables", "no nft command was found; install nftables"),
+        ("iptables-legacy", "no iptables-legacy command was found; install iptables"),
+        ("ufw", "there is no firewall 'ufw'; use one of auto, nftables, iptables, iptables-nft, iptables-legacy"),
+    ],
+)
+@pytest.mark.usefixtures("commands")
+def test_what_is_missing_is_named(wanted: str, text: str) -> None:
+    with pytest.raises(AttachError, match=text):
+        firewall.choose(wanted)
+
+
+def test_why_none_works_is_said(commands: Commands) -> None:
+    commands.add("nft", FAILS)
+    with pytest.raises(AttachError, match=r"\(nftables: Could not process rule: Not supported\)"):
+        firewall.choose("nftables")
+
+
+def test_a_warning_is_no_failure(commands: Commands) -> None:
+    commands.add_iptables("iptables", "echo '# Warning: iptables-legacy tables present' >&2")
+
+    assert firewall.choose("iptables").problem() is None
+
+
+@pytest.mark.parametrize(
+    ("version", "others"), [("nf_tables", ["nftables", "iptables-legacy"]), ("legacy", ["nftables"])]
+)
+def test_others_never_share_the_rules_of_the_chosen(commands: Commands, version: str, others: list[str]) -> None:
+    """Removing what "another" firewall left must not remove what was just installed."""
+    commands.add("nft")
+    commands.add_iptables("iptables", version=version)
+    if version == "nf_tables":
+        commands.add_iptables("iptables-nft")
+    commands.add_iptables("iptables-legacy")
+
+    assert [other.name for other in firewall.others(firewall.choose("iptables"))] == others
+
+
+def test_a_command_that_hangs_is_ended(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands.add("nft", "exec /bin/sleep 30")
+    monkeypatch.setattr(command, "TIMEOUT_S", 0.05)
+
+    assert run((str(commands.folder / "nft"),)).complaint == "no end after 0.05 s"
+
+
+def test_a_command_that_is_not_there_is_an_outcome() -> None:
+    assert run(("/nowhere/nft",)).complaint == "cannot be run: No such file or directory"
