@@ -1,7 +1,7 @@
 """The exception tree of pydns, whole on one screen.
 
-Expected outcomes (NXDOMAIN, "not ours", no answer yet) are values and never exceptions. What is raised here is caught in
-three places only: the command line (one line to the user), the reload of a file (the last good state serves on), and
+Expected outcomes (NXDOMAIN, "not ours", no answer yet) are values and never exceptions. What is raised here is caught
+in three places only: the command line (one line to the user), the reload of a file (the last good state serves on), and
 the server's edge (SERVFAIL or FORMERR and a counter).
 """
 

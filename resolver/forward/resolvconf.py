@@ -1,7 +1,7 @@
 """resolv.conf as a value: parse it, read its options, write it again (resolv.conf(5)).
 
-Pure text in, text out: who reads and writes the file is somebody else's concern. dnspython has a reader too, but it keeps
-neither ``attempts`` nor unknown directives, and ``attach`` must give back every line it did not mean to change
+Pure text in, text out: who reads and writes the file is somebody else's concern. dnspython has a reader too, but
+it keeps neither ``attempts`` nor unknown directives, and ``attach`` must give back every line it did not mean to change
 (docs/adr/0005).
 """
 

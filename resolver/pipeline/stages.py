@@ -110,9 +110,11 @@ class RegistryNames:
 
     def resolve(self, question: Question, view: View) -> Reply | None:
         """An answer for every name that the view knows, and for ``_service._proto`` names below one."""
+        if (service := self._service(question, view)) is not None:
+            return service  # before a wildcard: _5432._tcp.db is not one of the names below *.db (RFC 4592 3.3.1)
         match = view.find(question.key)
         if match is None:
-            return self._service(question, view)
+            return None
         answer = _addresses(question, match.addresses, match.ttl)
         if answer:
             return Reply(Answer(NOERROR, answer), keep=True, origins=match.origins)
@@ -186,19 +188,23 @@ class StaticZones:
 
     def resolve(self, question: Question, view: View) -> Reply | None:
         """What the closest zone says (RFC 1034 4.3.2); None when no zone holds the name."""
-        zone = view.zones.zone_for(question.key)
-        if zone is None:
+        found = view.zones.find(question.key, question.qname, question.qtype)
+        if found is None:
             return None
-        found = zone.find(question.key, question.qname, question.qtype)
+        zone = view.zones.zone_for(question.key)
         answer = Answer(
             found.rcode,
             found.answer,
             found.authority,
             found.additional,
             authoritative=found.authoritative,
+            ede=found.ede,
         )
         return Reply(
-            answer, keep=found.rcode == NOERROR, origins=(Origin(zone.origin),), cname_target=found.cname_target
+            answer,
+            keep=found.rcode == NOERROR,
+            origins=(Origin(zone.file),) if zone is not None else (),
+            cname_target=found.cname_target,
         )
 
 

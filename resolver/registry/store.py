@@ -23,33 +23,19 @@ from resolver.wire.name import IPAddress
 
 
 class Store:
-    """The current snapshot, and the contribution of each source that it was made from."""
+    """The current snapshot of everything that exists."""
 
     def __init__(self) -> None:
         self.snapshot = Snapshot()
         self.warnings: tuple[Fault, ...] = ()
         """What the last merge accepted or refused by a rule."""
-        self._contributions: dict[str, Contribution] = {}
-
-    def publish(self, contributions: Iterable[Contribution], removed: Iterable[str] = ()) -> bool:
-        """Take over new contributions, drop those of ``removed`` sources, and swap the snapshot in.
-
-        Sources keep the order in which they first appeared. Returns True when anything changed.
-        """
-        wanted = dict(self._contributions)
-        for source in removed:
-            wanted.pop(source, None)
-        wanted.update((contribution.source, contribution) for contribution in contributions)
-        return self.replace(wanted.values())
 
     def replace(self, contributions: Iterable[Contribution]) -> bool:
-        """Make the snapshot from exactly these contributions, in this order; True when anything changed."""
-        self._contributions = {contribution.source: contribution for contribution in contributions}
-        merged, self.warnings = merge(tuple(self._contributions.values()))
-        if merged.networks == self.snapshot.networks and merged.hosts == self.snapshot.hosts:
-            return False
-        self.snapshot = replace(merged, serial=self.snapshot.serial + 1)
-        return True
+        """Make the snapshot from exactly these contributions, in this order; True when anything but lines changed."""
+        merged, self.warnings = merge(tuple(contributions))
+        changed = merged.networks != self.snapshot.networks or merged.hosts != self.snapshot.hosts
+        self.snapshot = replace(merged, serial=self.snapshot.serial + changed)
+        return changed
 
 
 def merge(contributions: Sequence[Contribution]) -> tuple[Snapshot, tuple[Fault, ...]]:
@@ -125,6 +111,8 @@ def _check_endpoints(network: Network, warnings: list[Fault]) -> Network:
                         "drop the alias unless that is meant",
                     )
                 )
+    if len(by_name) == len(network.endpoints):
+        return network  # the same object as before, so that its compiled table stays good
     return replace(network, endpoints=tuple(by_name.values()))
 
 

@@ -38,7 +38,7 @@ class NetworkTable:
         self._existing = _ancestors(names, wildcards) if wildcards else frozenset[WireName]()
 
     def find(self, key: WireName) -> Endpoints | None:
-        """The endpoints of a folded name, by itself or by a wildcard (RFC 4592); None when the network has no such name."""
+        """The endpoints of a folded name, by itself or by a wildcard (RFC 4592); None if there is none."""
         return self.names.get(key) or find_wildcard(key, self.names, self._wildcards, self._existing)
 
 

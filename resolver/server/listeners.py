@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from resolver.errors import StartError
 from resolver.server.responder import Responder
-from resolver.server.tcp import TcpListener, TcpLimits
+from resolver.server.tcp import TcpLimits, TcpListener
 from resolver.server.udp import UdpListener, WildcardUdpListener
 
 log = logging.getLogger(__name__)
@@ -138,15 +138,16 @@ class Listeners:
         """Answer on sockets that somebody else has bound (inside a namespace)."""
         self._given.append(await self._start(udp, tcp))
 
-    def stop_accepting(self) -> None:
-        """Take no more connections and no more datagrams; connections that are open may have their answers."""
+    def stop(self) -> None:
+        """Read no more queries and accept no more connections; what was asked can still be answered."""
         for udp, tcp in [*self._bound.values(), *self._given]:
-            udp.close()
+            udp.stop()
             tcp.close()
 
-    def abort(self) -> None:
-        """End every connection."""
-        for _, tcp in [*self._bound.values(), *self._given]:
+    def close(self) -> None:
+        """End every connection and close every socket."""
+        for udp, tcp in [*self._bound.values(), *self._given]:
+            udp.close()
             tcp.abort()
         for tcp in self._leaving:
             tcp.abort()
@@ -167,7 +168,7 @@ class Listeners:
 
     async def _start(self, udp: socket.socket, tcp: socket.socket) -> tuple[UdpListener, TcpListener]:
         loop = asyncio.get_running_loop()
-        is_wildcard = udp.getsockname()[0] in ("0.0.0.0", "::")  # noqa: S104 (compared with, not bound to)
+        is_wildcard = udp.getsockname()[0] in ("0.0.0.0", "::")
         udp_listener = (WildcardUdpListener if is_wildcard else UdpListener)(udp, self._responder)
         tcp_listener = TcpListener(tcp, self._responder, self._limits)
         udp_listener.start(loop)

@@ -17,7 +17,7 @@ from resolver.forward.upstreams import Upstream
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.outcome import Forward, Reply
 from resolver.server import chase
-from resolver.server.stats import TCP4, ServerStats
+from resolver.counters import TCP4, ServerStats
 from resolver.views import View, Views
 from resolver.wire.constants import (
     EDE_OTHER,

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from resolver.server.responder import Responder
-from resolver.server.stats import TCP4, TCP6
+from resolver.counters import TCP4, TCP6
 from resolver.wire.stream import FrameReader, frame
 
 

@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any
 
 from resolver.server.responder import Responder, Send
-from resolver.server.stats import UDP4, UDP6
+from resolver.counters import UDP4, UDP6
 from resolver.wire.ready import ReadyTable
 
 BATCH = 64
@@ -55,11 +55,16 @@ class UdpListener:
         self._loop = loop
         loop.add_reader(self._socket.fileno(), self.drain)
 
-    def close(self) -> None:
-        """Stop answering and close the socket."""
+    def stop(self) -> None:
+        """Answer what waits in the socket and read no more; replies that are still to come can be sent."""
         if self._loop is not None:
+            self.drain()
             self._loop.remove_reader(self._socket.fileno())
             self._loop = None
+
+    def close(self) -> None:
+        """Stop, and close the socket."""
+        self.stop()
         self._socket.close()
 
     def drain(self) -> None:

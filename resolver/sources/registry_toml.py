@@ -152,9 +152,8 @@ class _Reader:
         links: list[tuple[str, str]] = []
         for target, aliases in spec.links.items():
             check_name(target, at)
-            for alias in [aliases] if isinstance(aliases, str) else aliases:
-                if check_name(alias, at):
-                    links.append((alias, target))
+            names = [aliases] if isinstance(aliases, str) else aliases
+            links.extend((alias, target) for alias in names if check_name(alias, at))
         return tuple(links)
 
     def _ports(self, spec: EndpointSpec, path: Path) -> tuple[Port, ...]:

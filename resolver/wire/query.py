@@ -113,7 +113,7 @@ def scan(wire: bytes) -> Query | Verdict:
 
 
 def _find_edns(wire: bytes, position: int, before: int, additionals: int) -> Edns | None:
-    """The one OPT record; raises WireError for two, for one that is not at the root, or for records that do not parse."""
+    """The one OPT record; raises WireError for two, one not at the root, or records that do not parse."""
     found = None
     for index, record in enumerate(walk(wire, position, before + additionals)):
         if record.rtype != OPT:

@@ -1,0 +1,287 @@
+"""The composition root: builds a server from settings, runs it, reloads it, ends it (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resolver.config.schema import Settings
+from resolver.content import CONFIG, Content
+from resolver.errors import ConfigError, Fault, PydnsError, StartError
+from resolver.forward.forwarder import Forwarder
+from resolver.forward.policy import ForwardOptions
+from resolver.forward.resolvconf import ResolvConf, parse
+from resolver.forward.upstreams import Upstream, drop_own, parse_upstream
+from resolver.pipeline.chain import Chain
+from resolver.pipeline.stages import ForwardPolicy, InternalNames
+from resolver.server.listeners import Listeners, bind
+from resolver.server.responder import Pin, Responder, State
+from resolver.server.tcp import TcpLimits
+from resolver.views import ViewSettings
+from resolver.wire.name import IPAddress, fold, from_text
+
+if TYPE_CHECKING:
+    from resolver.ops.http import HttpServer
+    from resolver.sources.watch import FileWatch
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 1.5
+"""How long queries in flight may still take when the server ends; the rest of 2 s is for cleaning up."""
+
+
+def chain_of(settings: Settings) -> Chain:
+    """The answer contract with the configured names and policy."""
+    return Chain.of(
+        InternalNames(
+            tuple(fold(from_text(zone)) for zone in settings.internal_zones),
+            {fold(from_text(name)): addresses for name, addresses in settings.internal_names.items()},
+        ),
+        ForwardPolicy(settings.forward_single_labels),
+    )
+
+
+def view_settings(settings: Settings, fallback_gateways: tuple[IPAddress, ...]) -> ViewSettings:
+    """What the answers of every view are made with."""
+    return ViewSettings(settings.ttl, settings.negative_ttl, fallback_gateways)
+
+
+def read_resolv_conf(path: Path) -> ResolvConf:
+    """The host's resolv.conf; an unreadable one is as an empty one, and said so."""
+    try:
+        return parse(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        log.warning("%s cannot be read: %s; nothing can be forwarded until it can", path, error.strerror)
+        return ResolvConf()
+
+
+def own_upstreams(servers: tuple[str, ...], *, in_namespace: bool = False) -> tuple[Upstream, ...]:
+    """An asker's own servers, addresses that were checked when they were read, as upstreams."""
+    return tuple(parse_upstream(server, in_namespace) for server in servers)
+
+
+def offline_state(settings: Settings) -> State:
+    """What a server with these settings would answer from, read from the files now; nothing is bound or sent."""
+    content = Content(settings.registry_files, settings.zone_paths, view_settings(settings, ()))
+    content.refresh()
+    resolv_conf = read_resolv_conf(settings.resolv_conf)
+    return State(
+        views=content.views,
+        chain=chain_of(settings),
+        upstreams=settings.upstreams or own_upstreams(resolv_conf.nameservers),
+        own_upstreams=own_upstreams,
+        options=ForwardOptions.of(resolv_conf),
+        pin=Pin(settings.networks) if settings.networks else None,
+    )
+
+
+class Server:
+    """One running pydns: its content, its listeners and what looks after them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        load_settings: Callable[[], Settings],
+        *,
+        pin: Pin | None = None,
+        fallback_gateways: Callable[[], tuple[IPAddress, ...]] = tuple,
+        namespace_upstreams: Callable[[], tuple[Upstream, ...]] = tuple,
+    ) -> None:
+        self.settings = settings
+        self.pin = pin
+        self._load_settings = load_settings
+        self._fallback_gateways = fallback_gateways
+        self._namespace_upstreams = namespace_upstreams
+        self.content = Content(
+            settings.registry_files, settings.zone_paths, view_settings(settings, fallback_gateways())
+        )
+        self.content.reloads[CONFIG].count(success=True)
+        self.is_ready = False
+        self.repairs: Callable[[], int | None] = lambda: None
+        self._resolv_conf = ResolvConf()
+        self._watch: FileWatch | None = None
+        self._http: HttpServer | None = None
+        self._stopping = asyncio.Event()
+        self.forwarder: Forwarder
+        self.responder: Responder
+        self.listeners: Listeners
+
+    async def open(self, forwarder: Forwarder | None = None) -> None:
+        """Read everything and make ready to answer; no socket is bound yet. Raises PydnsError."""
+        self.content.refresh()
+        self._check_networks()
+        self._resolv_conf = read_resolv_conf(self.settings.resolv_conf)
+        self.forwarder = forwarder or Forwarder(max_in_flight=self.settings.max_in_flight)
+        self.responder = Responder(self.make_state(), self.forwarder)
+        self.listeners = Listeners(
+            self.responder, TcpLimits(idle_s=self.settings.tcp_idle_s, connections=self.settings.tcp_connections)
+        )
+
+    def make_state(self) -> State:
+        """What answers are to be made from, by the settings and the files as they were read last."""
+        return State(
+            views=self.content.views,
+            chain=chain_of(self.settings),
+            upstreams=self.default_upstreams(),
+            own_upstreams=partial(own_upstreams, in_namespace=self.pin is not None),
+            options=ForwardOptions.of(self._resolv_conf),
+            pin=self.pin,
+        )
+
+    def default_upstreams(self) -> tuple[Upstream, ...]:
+        """Everybody's upstreams, without those that are ourselves.
+
+        The configured ones, else those that the namespace had before we came, else those of the host's resolv.conf.
+        """
+        upstreams = (
+            self.settings.upstreams or self._namespace_upstreams() or own_upstreams(self._resolv_conf.nameservers)
+        )
+        return drop_own(upstreams, {(address.host, address.port) for address in self.settings.listen})
+
+    def _check_networks(self) -> None:
+        if self.pin is None:
+            return
+        known = self.content.views.tables
+        faults = [
+            Fault(
+                "--network",
+                f"there is no network {name!r}",
+                "there are: " + (", ".join(sorted(known)) or "none at all"),
+            )
+            for name in self.pin.networks
+            if name not in known
+        ]
+        if faults:
+            raise ConfigError([*(fault for fault in self.content.faults if not fault.is_warning), *faults])
+
+    async def bind(self) -> None:
+        """Listen at the configured addresses. Raises StartError."""
+        await self.listeners.reconcile(self.settings.listen, may_lack="server.listen" not in self.settings.is_stated)
+
+    def bind_http(self) -> None:
+        """Bind the operators' HTTP listener; a default port that is taken is done without. Raises StartError."""
+        if self.settings.metrics is None:
+            return
+        from resolver.operate import http_server
+
+        try:
+            sock = bind(self.settings.metrics, socket.SOCK_STREAM)
+        except StartError as error:
+            if "metrics.listen" in self.settings.is_stated:
+                raise StartError(str(error).replace("--listen", "--metrics")) from error
+            log.warning("no metrics: %s", str(error).replace("--listen", "--metrics"))
+            return
+        self._http = http_server(sock, self)
+
+    async def serve(self, banner: str) -> None:
+        """Answer until a signal ends it; ``banner`` is what the ready line says."""
+        from resolver.sources.watch import FileWatch
+
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.call_soon(self.reload))
+        self._reloading: set[asyncio.Task[None]] = set()
+        self.is_ready = True
+        log.info("ready: %s", banner)
+        # The start is over: what lives now lives long, and the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        if self._http is not None:
+            self._http.start()
+        self._watch = FileWatch(loop, self.files_changed)
+        self._watch.start(self.content.paths)
+        self.files_changed()  # what changed between the first reading and the first watch
+        await self._stopping.wait()
+        self.is_ready = False
+        log.info("stopping")
+
+    def repin(self, pin: Pin) -> None:
+        """Serve another view than the one asked for at the start."""
+        self.pin = pin
+        self._swap()
+
+    def stop(self) -> None:
+        """End `serve`."""
+        self._stopping.set()
+
+    async def close(self) -> None:
+        """Answer what is in flight, within `DRAIN_S`, then close everything."""
+        loop = asyncio.get_running_loop()
+        if self._watch is not None:
+            self._watch.stop()
+        self.listeners.stop()
+        deadline = loop.time() + DRAIN_S
+        while self.responder.in_flight and loop.time() < deadline:
+            await asyncio.sleep(0.01)  # noqa: ASYNC110 (in_flight is a plain int on the hot path)
+        self.forwarder.close()
+        await asyncio.sleep(0)  # the last replies leave
+        self.listeners.close()
+        if self._http is not None:
+            self._http.stop()
+
+    def files_changed(self) -> None:
+        """Read again what has changed and serve it."""
+        if self.content.refresh():
+            self._swap()
+            log.info("serving %s", self.describe())
+        if self._watch is not None:
+            self._watch.follow(self.content.paths)
+
+    def reload(self) -> None:
+        """SIGHUP: the configuration, resolv.conf and every file anew; what is wrong leaves the last good state."""
+        try:
+            settings = self._load_settings()
+        except PydnsError as error:
+            self.content.reloads[CONFIG].count(success=False)
+            log.error("the configuration stays as it was: %s", error)
+            return
+        self.content.reloads[CONFIG].count(success=True)
+        task = asyncio.get_running_loop().create_task(self._take_over(settings))
+        self._reloading.add(task)
+        task.add_done_callback(self._reloading.discard)
+
+    async def _take_over(self, settings: Settings) -> None:
+        former = self.settings
+        if settings.metrics != former.metrics:
+            log.warning("metrics.listen is taken over at the next start only")
+        self.settings = settings
+        self.content.point_at(
+            settings.registry_files, settings.zone_paths, view_settings(settings, self._fallback_gateways())
+        )
+        self.content.refresh()
+        self._resolv_conf = read_resolv_conf(settings.resolv_conf)
+        if self.listeners.addresses:
+            try:
+                await self.bind()
+            except StartError as error:
+                log.error("the listeners stay as they were: %s", error)
+        self._swap()
+        if self._watch is not None:
+            self._watch.follow(self.content.paths)
+        log.info("reloaded: serving %s", self.describe())
+
+    def _swap(self) -> None:
+        self.responder.swap(self.make_state())
+
+    def describe(self) -> str:
+        """What is served, in a few words."""
+        counts = self.registry_size()
+        return f"{counts['networks']} networks, {counts['endpoints']} endpoints, {counts['zones']} zones"
+
+    def registry_size(self) -> Mapping[str, int]:
+        """How many there are of each kind of thing."""
+        snapshot = self.content.views.snapshot
+        return {
+            "networks": len(snapshot.networks),
+            "endpoints": sum(len(network.endpoints) for network in snapshot.networks.values()),
+            "hosts": len(snapshot.hosts),
+            "zones": len(self.content.zones),
+        }

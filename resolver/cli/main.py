@@ -1,0 +1,86 @@
+"""``pydns``: the command line. Each command is a module that is imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from resolver import __version__
+from resolver.errors import PydnsError
+
+COMMANDS = {
+    "serve": ("resolver.cli.serve", "Answer on addresses of this machine."),
+    "sidecar": ("resolver.cli.sidecar", "Answer at 127.0.0.11:53 inside a network namespace."),
+    "check": ("resolver.cli.check", "Check configuration, registry and zones; show every fault."),
+    "explain": ("resolver.cli.explain", "Tell why a name resolves as it does."),
+    "networks": ("resolver.cli.networks", "Show what the registry holds."),
+    "completion": ("resolver.cli.completion", "Print the completion script of a shell."),
+}
+"""Where each command lives and what it does; a new one is a module and a line here."""
+
+EPILOG = """
+\b
+Try it, without root and without any file:
+  pydns serve                            answers at 127.0.0.1:5353
+  dig @127.0.0.1 -p 5353 db              a container's name
+  pydns explain db --from 172.18.0.3     why, seen by a container
+
+\b
+Exit status: 0 fine, 1 a fault was found, 2 it could not start.
+"""
+
+
+class Commands(click.Group):
+    """The commands by name, imported when needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, or None for a name that is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help text, from the table: nothing is imported for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(
+    cls=Commands,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="pydns")
+def cli() -> None:
+    """The resolver that Docker keeps at 127.0.0.11, as a program of its own.
+
+    It answers container names from a registry, docker.internal, static zones, and forwards the rest.
+    """
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit status; no traceback reaches a user."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        status = 130
+    except PydnsError as error:
+        for line in str(error).splitlines():
+            print(f"pydns: {line}", file=sys.stderr)  # noqa: T201 (the one place that talks to a user's terminal)
+        status = 2
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

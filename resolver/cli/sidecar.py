@@ -1,0 +1,108 @@
+"""``pydns sidecar``: a server inside a network namespace."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from resolver.cli.options import PATH, server_options, set_up_logging, settings_loader
+from resolver.errors import ConfigError, Fault
+
+FIREWALLS = ("auto", "nftables", "iptables", "iptables-nft", "iptables-legacy")
+
+
+@click.command("sidecar")
+@server_options
+@click.option(
+    "--netns",
+    required=True,
+    envvar="PYDNS_NETNS",
+    metavar="NAME|PATH|PID",
+    help="The namespace: a name of `ip netns`, the path of its file, or a process in it.",
+)
+@click.option(
+    "--network",
+    multiple=True,
+    envvar="PYDNS_NETWORK",
+    metavar="NET",
+    help="A network that the namespace is on; repeatable.  [default: those of --endpoint]",
+)
+@click.option(
+    "--endpoint",
+    envvar="PYDNS_ENDPOINT",
+    metavar="NAME",
+    help="Who asks: the container's name in the registry. Gives it its link aliases and its own servers.",
+)
+@click.option(
+    "--firewall",
+    type=click.Choice(FIREWALLS),
+    default="auto",
+    envvar="PYDNS_FIREWALL",
+    show_default=True,
+    help="What installs the redirect.",
+)
+@click.option(
+    "--resolv-conf",
+    "container_resolv_conf",
+    type=PATH,
+    envvar="PYDNS_CONTAINER_RESOLV_CONF",
+    metavar="PATH",
+    help="The container's resolv.conf, rewritten in place and put back at the end.  [default: found by --netns]",
+)
+@click.option("--no-resolv-conf", is_flag=True, help="Leave the container's resolv.conf alone.")
+def command(
+    config: Path | None,
+    netns: str,
+    network: tuple[str, ...],
+    endpoint: str | None,
+    firewall: str,
+    container_resolv_conf: Path | None,
+    no_resolv_conf: bool,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Answer at 127.0.0.11:53 inside a network namespace, as Docker does for its containers.
+
+    The sockets listen on random ports inside the namespace and rules lead port 53 to them; the program itself stays
+    outside. The rules are watched and repaired; on SIGTERM they are removed and resolv.conf is put back. Needs
+    CAP_SYS_ADMIN and CAP_NET_ADMIN to attach and keeps only what the firewall needs.
+
+    \b
+    Examples:
+      pydns sidecar --netns web --network mynet
+      pydns sidecar --netns 4711 --endpoint web
+      ip netns exec web dig db
+    """
+    if not network and endpoint is None:
+        fix = "give --network NET, or --endpoint NAME for the networks of a container"
+        raise ConfigError([Fault("--network", "nobody says which networks the namespace is on", fix)])
+    if container_resolv_conf is not None and no_resolv_conf:
+        raise ConfigError([Fault("--no-resolv-conf", "contradicts --resolv-conf", "give one of them")])
+    set_up_logging(verbose=verbose)
+    load_settings = settings_loader(config, **options)
+    settings = load_settings()
+
+    from resolver.attach.attachment import Attachment
+    from resolver.attach.gateways import host_gateways
+    from resolver.sidecar import Sidecar
+
+    attachment = Attachment.open(
+        netns, firewall=firewall, resolv_conf=container_resolv_conf, manage_resolv_conf=not no_resolv_conf
+    )
+
+    async def run() -> None:
+        sidecar = Sidecar(
+            settings,
+            load_settings,
+            attachment,
+            networks=network,
+            endpoint=endpoint,
+            host_gateways=host_gateways,
+        )
+        await sidecar.run()
+
+    with attachment:
+        asyncio.run(run())

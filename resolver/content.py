@@ -1,0 +1,131 @@
+"""What is served: the registry and the zones as the files have them, the last good state of each, and how reloads went.
+
+The server, ``pydns check``, ``pydns explain`` and ``pydns networks`` all read files through here, so they agree.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from resolver.errors import Fault
+from resolver.registry.store import Store
+from resolver.sources.files import RegistryFiles
+from resolver.sources.zonefiles import ZoneLoad, load_zones
+from resolver.views import Views, ViewSettings
+from resolver.zones.model import ZoneSet
+
+log = logging.getLogger(__name__)
+
+REGISTRY = "registry"
+ZONES = "zones"
+CONFIG = "config"
+
+
+@dataclass(slots=True)
+class Reloads:
+    """How often one kind of input was read anew, and when last with success."""
+
+    successes: int = 0
+    failures: int = 0
+    last_success: float = 0.0
+    """Unix time in seconds; 0 before the first one."""
+
+    def count(self, *, success: bool) -> None:
+        """One reload is over."""
+        if success:
+            self.successes += 1
+            self.last_success = datetime.now(UTC).timestamp()
+        else:
+            self.failures += 1
+
+
+class Content:
+    """Registry and zone files of one server."""
+
+    def __init__(self, registry_paths: Sequence[Path], zone_paths: Sequence[Path], settings: ViewSettings) -> None:
+        self.reloads = {kind: Reloads() for kind in (CONFIG, REGISTRY, ZONES)}
+        self.settings = settings
+        self._registry = RegistryFiles(registry_paths)
+        self._zone_paths = tuple(zone_paths)
+        self._store = Store()
+        self._zone_load: ZoneLoad | None = None
+        self._registry_faults: tuple[Fault, ...] = ()
+        self._views: Views | None = None
+        self._reported: set[Fault] = set()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every path whose change can change what is served: what is to be watched."""
+        folders = self._zone_load.folders if self._zone_load is not None else frozenset()
+        return (*self._registry.paths, *self._zone_paths, *sorted(folders))
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Everything that is wrong now, warnings too."""
+        zones = self._zone_load.faults if self._zone_load is not None else ()
+        return (*self._registry_faults, *self._store.warnings, *zones)
+
+    @property
+    def zones(self) -> ZoneSet:
+        """The zones that are served."""
+        return self._zone_load.zones if self._zone_load is not None else ZoneSet()
+
+    @property
+    def views(self) -> Views:
+        """The views of what was read last."""
+        if self._views is None:
+            self.refresh()
+        assert self._views is not None
+        return self._views
+
+    def point_at(self, registry_paths: Sequence[Path], zone_paths: Sequence[Path], settings: ViewSettings) -> None:
+        """Serve other files, or with other settings, from the next refresh on."""
+        if tuple(registry_paths) != self._registry.paths:
+            self._registry = RegistryFiles(registry_paths)
+        self._zone_paths = tuple(zone_paths)
+        if settings != self.settings:
+            self.settings = settings
+            self._views = None
+
+    def refresh(self) -> bool:
+        """Read again whatever has changed; True when the views are new ones.
+
+        Faults are logged when they are new, so that a file that stays wrong is reported once.
+        """
+        changed = self._refresh_registry() | self._refresh_zones()
+        if changed or self._views is None:
+            self._views = Views(self._store.snapshot, self.zones, self.settings, self._views)
+            changed = True
+        self._report()
+        return changed
+
+    def _refresh_registry(self) -> bool:
+        refreshed = self._registry.refresh()
+        faults_changed = refreshed.faults != self._registry_faults
+        self._registry_faults = refreshed.faults
+        if not refreshed.changed and not faults_changed:
+            return False
+        self.reloads[REGISTRY].count(success=all(fault.is_warning for fault in refreshed.faults))
+        self._store.replace(refreshed.contributions)
+        return True
+
+    def _refresh_zones(self) -> bool:
+        former = self._zone_load
+        self._zone_load = load_zones(self._zone_paths, former)
+        if former is not None and former.files == self._zone_load.files:
+            return False
+        self.reloads[ZONES].count(success=all(fault.is_warning for fault in self._zone_load.faults))
+        return True
+
+    def _report(self) -> None:
+        now = set(self.faults)
+        for fault in self.faults:
+            if fault not in self._reported:
+                log.log(logging.WARNING if fault.is_warning else logging.ERROR, "%s", fault)
+        if self._reported - now and not now:
+            log.info("all files are in order again")
+        self._reported = now

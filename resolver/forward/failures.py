@@ -1,0 +1,76 @@
+"""Why tries fail, and what a look-up says of it when no upstream brought a reply (RFC 8914). No I/O."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+from resolver.forward.upstreams import Upstream
+from resolver.wire.constants import (
+    EDE_NETWORK_ERROR,
+    EDE_NO_REACHABLE_AUTHORITY,
+    REFUSED,
+    SERVFAIL,
+)
+
+_MAX_TEXT_SIZE = 160  # with it a reply about a name of 255 octets still has less than 512
+
+
+class Failure(enum.StrEnum):
+    """Why a try brought nothing; the values are metric labels."""
+
+    TIMEOUT = "timeout"
+    CONNECTION_REFUSED = "connection_refused"
+    UNREACHABLE = "unreachable"
+    DISCONNECTED = "disconnected"
+    NO_SOCKET = "no_socket"
+    MALFORMED = "malformed"
+    TRUNCATED = "truncated"
+    SERVFAIL = "servfail"
+    REFUSED = "refused"
+    OTHER_RCODE = "other_rcode"
+
+
+FINAL = frozenset((Failure.SERVFAIL, Failure.REFUSED, Failure.OTHER_RCODE, Failure.TRUNCATED))
+"""Failures of a server that did answer: to ask it once more in the same look-up would only double its load."""
+NO_CONNECTION = frozenset((Failure.CONNECTION_REFUSED, Failure.UNREACHABLE, Failure.DISCONNECTED))
+"""Failures after which another transport may do."""
+
+_IN_WORDS = {
+    Failure.TIMEOUT: "timed out",
+    Failure.CONNECTION_REFUSED: "refused",
+    Failure.UNREACHABLE: "unreachable",
+    Failure.DISCONNECTED: "closed the connection",
+    Failure.NO_SOCKET: "not asked: no socket to be had",
+    Failure.MALFORMED: "sent a malformed reply",
+    Failure.TRUNCATED: "sent a truncated reply",
+    Failure.SERVFAIL: "said SERVFAIL",
+    Failure.REFUSED: "said REFUSED",
+    Failure.OTHER_RCODE: "said an error",
+}
+_OF_RCODE = {SERVFAIL: Failure.SERVFAIL, REFUSED: Failure.REFUSED}
+
+
+def failure_of_rcode(rcode: int) -> Failure:
+    """The failure that a reply with an rcode other than NOERROR and NXDOMAIN is."""
+    return _OF_RCODE.get(rcode, Failure.OTHER_RCODE)
+
+
+def extended_error(failures: Mapping[Upstream, Failure]) -> tuple[int, str]:
+    """The EDE of a look-up whose tries all failed: INFO-CODE and EXTRA-TEXT, the latter of at most some 170 octets.
+
+    22 (No Reachable Authority) when there was nobody to ask or one was silent, 23 (Network Error) when all of them
+    failed at once (RFC 8914 4.23, 4.24). The text names who was asked: ``10.0.0.53:53 timed out,
+    [fd00::53]:53 refused``.
+    """
+    if not failures:
+        return EDE_NO_REACHABLE_AUTHORITY, "no upstream is configured"
+    text = ""
+    for count, (upstream, failure) in enumerate(failures.items()):
+        part = f"{', ' if text else ''}{upstream} {_IN_WORDS[failure]}"
+        if len(text) + len(part) > _MAX_TEXT_SIZE:
+            text += f" and {len(failures) - count} more"
+            break
+        text += part
+    is_silent = Failure.TIMEOUT in failures.values()
+    return EDE_NO_REACHABLE_AUTHORITY if is_silent else EDE_NETWORK_ERROR, text

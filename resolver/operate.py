@@ -1,0 +1,125 @@
+"""What an operator sees of a running server: the readings behind /metrics, and the pages beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from resolver.errors import PydnsError
+from resolver.explain import Asked, explain
+from resolver.listing import networks_of
+from resolver.ops.http import HttpServer, Page, Parameters, metrics_application
+from resolver.ops.metrics import ReloadCounts, UpstreamCounts, registry_of
+from resolver.counters import ServerStats
+
+if TYPE_CHECKING:
+    from resolver.app import Server
+
+_T = TypeVar("_T")
+
+ANSWER_S = 2.0
+"""How long the event loop may take to answer before the server counts as stuck."""
+
+
+class ServerReadings:
+    """Reads a server's counters for a scrape."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def server(self) -> ServerStats:
+        """The server's counters, the hits of ready replies included."""
+        self._server.responder.count_ready_hits()
+        return self._server.responder.stats
+
+    def in_flight(self) -> int:
+        """Queries that wait for an upstream now."""
+        return self._server.responder.in_flight
+
+    def upstreams(self) -> Mapping[str, UpstreamCounts]:
+        """Counters by upstream address."""
+        return self._server.forwarder.counts()
+
+    def registry_size(self) -> Mapping[str, int]:
+        """How many there are of each kind of thing."""
+        return self._server.registry_size()
+
+    def reloads(self) -> Mapping[str, ReloadCounts]:
+        """By kind of input."""
+        return self._server.content.reloads
+
+    def faults(self) -> int:
+        """How many things are wrong with the files now."""
+        return len(self._server.content.faults)
+
+    def repairs(self) -> int | None:
+        """How often redirect rules were put back."""
+        return self._server.repairs()
+
+
+def http_server(sock: socket.socket, server: Server) -> HttpServer:
+    """The HTTP server for a running pydns, on a socket that is bound already."""
+    loop = asyncio.get_running_loop()
+
+    def on_loop(read: Callable[[], _T]) -> _T:
+        """Run a reading where the counters are written, so that it sees them whole."""
+
+        async def call() -> _T:
+            return read()
+
+        return asyncio.run_coroutine_threadsafe(call(), loop).result(timeout=ANSWER_S)
+
+    def healthz(_: Parameters) -> tuple[str, object]:
+        try:
+            faults = on_loop(lambda: server.content.faults)
+        except TimeoutError:
+            return "503 Service Unavailable", {"status": "stuck"}
+        status = "degraded" if any(not fault.is_warning for fault in faults) else "ok"
+        return "200 OK", {"status": status, "faults": [str(fault) for fault in faults]}
+
+    def readyz(_: Parameters) -> tuple[str, object]:
+        if server.is_ready:
+            return "200 OK", {"status": "ready"}
+        return "503 Service Unavailable", {"status": "not ready"}
+
+    def explanation(parameters: Parameters) -> tuple[str, object]:
+        try:
+            asked = Asked(
+                name=parameters.get("name", ""),
+                rtype=parameters.get("type", "A"),
+                address=parameters.get("from"),
+                network=parameters.get("network"),
+                endpoint=parameters.get("endpoint"),
+            )
+            return "200 OK", on_loop(lambda: explain(asked, server.responder.state))
+        except PydnsError as error:
+            return "400 Bad Request", {"error": str(error)}
+
+    def networks(_: Parameters) -> tuple[str, object]:
+        return "200 OK", on_loop(lambda: networks_of(server.content.views.snapshot))
+
+    def registry() -> Any:
+        return registry_of(_OnLoop(ServerReadings(server), on_loop))
+
+    pages: dict[str, Page] = {
+        "/healthz": healthz,
+        "/readyz": readyz,
+        "/explain": explanation,
+        "/networks": networks,
+    }
+    return HttpServer(sock, metrics_application(registry), pages)
+
+
+class _OnLoop(ServerReadings):
+    """The same readings, taken on the event loop."""
+
+    def __init__(self, readings: ServerReadings, on_loop: Callable[[Callable[[], Any]], Any]) -> None:
+        super().__init__(readings._server)
+        self._on_loop = on_loop
+
+    def server(self) -> ServerStats:
+        """The server's counters, the hits of ready replies included."""
+        stats: ServerStats = self._on_loop(super().server)
+        return stats

@@ -1,0 +1,186 @@
+"""Prometheus metrics, sampled when somebody scrapes (docs/metrics.md lists them).
+
+Names and labels are in CoreDNS's manner, so that its dashboards are quickly adapted; no label grows with names or
+clients. The components only count; nothing of prometheus_client is imported before the first scrape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+from resolver import __version__
+from resolver.counters import BUCKETS_S, OTHER_TYPE, TRANSPORT_LABELS, Histogram, ServerStats
+from resolver.wire.constants import rcode_name, type_name
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric
+
+
+class ReloadCounts(Protocol):
+    """How reloads of one kind of input went."""
+
+    successes: int
+    failures: int
+    last_success: float
+
+
+class UpstreamCounts(Protocol):
+    """What one upstream was asked and how it did."""
+
+    requests: int
+    failures: Mapping[str, int]
+    latency: Histogram
+
+
+class Readings(Protocol):
+    """Where the figures are read; the composition root gives it."""
+
+    def server(self) -> ServerStats:
+        """The server's counters, the hits of ready replies included."""
+
+    def in_flight(self) -> int:
+        """Queries that wait for an upstream now."""
+
+    def upstreams(self) -> Mapping[str, UpstreamCounts]:
+        """Counters by upstream address."""
+
+    def registry_size(self) -> Mapping[str, int]:
+        """How many there are of each kind of thing."""
+
+    def reloads(self) -> Mapping[str, ReloadCounts]:
+        """By kind of input."""
+
+    def faults(self) -> int:
+        """How many things are wrong with the files now."""
+
+    def repairs(self) -> int | None:
+        """How often redirect rules were put back; None when there is no namespace to look after."""
+
+
+class PydnsCollector:
+    """Turns readings into metric families."""
+
+    def __init__(self, readings: Readings) -> None:
+        self._readings = readings
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, in the order of docs/metrics.md."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+
+        readings = self._readings
+        yield InfoMetricFamily("pydns_build", "The version of pydns.", value={"version": __version__})
+        yield from self._server(readings.server())
+        yield GaugeMetricFamily(
+            "pydns_forward_in_flight", "Queries that wait for an upstream.", value=readings.in_flight()
+        )
+        yield from self._upstreams(readings.upstreams())
+
+        size = GaugeMetricFamily("pydns_registry_entries", "What the registry and the zones hold.", labels=["kind"])
+        for kind, count in readings.registry_size().items():
+            size.add_metric([kind], count)
+        yield size
+        yield GaugeMetricFamily(
+            "pydns_config_faults", "Faults in the files now, warnings too.", value=readings.faults()
+        )
+        yield from self._reloads(readings.reloads())
+        if (repairs := readings.repairs()) is not None:
+            yield CounterMetricFamily(
+                "pydns_redirect_repairs", "How often redirect rules were found damaged and put back.", value=repairs
+            )
+
+    def _server(self, stats: ServerStats) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily
+
+        requests = CounterMetricFamily(
+            "pydns_dns_requests", "Queries by protocol, address family and type.", labels=["proto", "family", "type"]
+        )
+        for (transport, qtype), count in sorted(stats.requests.copy().items()):
+            requests.add_metric(
+                [*TRANSPORT_LABELS[transport], "other" if qtype == OTHER_TYPE else type_name(qtype)], count
+            )
+        yield requests
+        responses = CounterMetricFamily(
+            "pydns_dns_responses",
+            "Replies by response code and by the stage that made them.",
+            labels=["rcode", "stage"],
+        )
+        for (rcode, stage), count in sorted(stats.responses.copy().items()):
+            responses.add_metric([rcode_name(rcode), stage], count)
+        yield responses
+        yield _histogram(
+            "pydns_dns_request_duration_seconds",
+            "From a query's arrival to its reply.",
+            [],
+            {(): stats.duration},
+        )
+        yield CounterMetricFamily(
+            "pydns_dns_dropped", "Messages that get no answer: too short, or no queries.", value=stats.dropped
+        )
+        yield CounterMetricFamily("pydns_dns_unsent", "Replies that the kernel would not send.", value=stats.unsent)
+        yield CounterMetricFamily("pydns_panics", "Queries that met an error of pydns itself.", value=stats.failures)
+
+    def _upstreams(self, upstreams: Mapping[str, UpstreamCounts]) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily
+
+        requests = CounterMetricFamily("pydns_forward_requests", "Queries sent, by upstream.", labels=["to"])
+        failures = CounterMetricFamily(
+            "pydns_forward_failures", "Queries that an upstream failed, by reason.", labels=["to", "reason"]
+        )
+        for to, counts in upstreams.items():
+            requests.add_metric([to], counts.requests)
+            for reason, count in sorted(dict(counts.failures).items()):
+                failures.add_metric([to, reason], count)
+        yield requests
+        yield failures
+        yield _histogram(
+            "pydns_forward_request_duration_seconds",
+            "From a query's departure to the upstream's reply.",
+            ["to"],
+            {(to,): counts.latency for to, counts in upstreams.items()},
+        )
+
+    def _reloads(self, reloads: Mapping[str, ReloadCounts]) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        successes = CounterMetricFamily("pydns_reload_successes", "Reloads taken over, by input.", labels=["input"])
+        failures = CounterMetricFamily(
+            "pydns_reload_failures", "Reloads with a fault, after which the last good state serves.", labels=["input"]
+        )
+        at = GaugeMetricFamily(
+            "pydns_reload_timestamp_seconds", "When an input was last taken over, as Unix time.", labels=["input"]
+        )
+        for name, counts in reloads.items():
+            successes.add_metric([name], counts.successes)
+            failures.add_metric([name], counts.failures)
+            at.add_metric([name], counts.last_success)
+        yield from (successes, failures, at)
+
+
+def _histogram(
+    name: str, documentation: str, labels: list[str], histograms: Mapping[tuple[str, ...], Histogram]
+) -> Metric:
+    from prometheus_client.core import HistogramMetricFamily
+
+    family = HistogramMetricFamily(name, documentation, labels=labels)
+    for values, histogram in histograms.items():
+        counts = list(histogram.counts)
+        total = 0
+        buckets = []
+        for bound, count in zip((*BUCKETS_S, inf), counts, strict=True):
+            total += count
+            buckets.append(("+Inf" if bound == inf else str(bound), float(total)))
+        family.add_metric(list(values), buckets, histogram.sum_s)
+    return family
+
+
+def registry_of(readings: Readings) -> CollectorRegistry:
+    """A Prometheus registry with our metrics and those of the process."""
+    from prometheus_client import CollectorRegistry, ProcessCollector
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(PydnsCollector(readings))
+    ProcessCollector(registry=registry)
+    return registry

@@ -1,0 +1,164 @@
+"""A server inside somebody's network namespace: attach, answer, watch the rules, let go (design.md 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+from resolver.app import Server, own_upstreams
+from resolver.attach.attachment import Attachment
+from resolver.config.schema import Settings
+from resolver.errors import AttachError, ConfigError, Fault
+from resolver.forward.forwarder import Forwarder
+from resolver.server.responder import Pin
+from resolver.wire.name import IPAddress
+
+log = logging.getLogger(__name__)
+
+SETTLE_S = 0.1
+"""How long to wait after a change of rules before they are looked at; whoever changes them may not be done."""
+RETRY_S = 1.0
+"""When a repair that failed is tried again."""
+
+
+class RuleKeeper:
+    """Looks at the redirect rules when the kernel tells of a change, and now and then, and has them repaired."""
+
+    def __init__(self, attachment: Attachment, loop: asyncio.AbstractEventLoop) -> None:
+        self._attachment = attachment
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_checking = False
+        self._is_stopped = False
+
+    def start(self) -> None:
+        """Begin to look after the rules."""
+        if self._attachment.changes is not None:
+            self._loop.add_reader(self._attachment.changes.fileno(), self._changed)
+        self._look_in(self._attachment.poll_interval_s)
+
+    def stop(self) -> None:
+        """Look no more, so that the rules can be removed."""
+        self._is_stopped = True
+        if self._attachment.changes is not None:
+            self._loop.remove_reader(self._attachment.changes.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _changed(self) -> None:
+        if self._attachment.drain() and not self._is_checking:
+            self._look_in(SETTLE_S)
+
+    def _look_in(self, delay_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(delay_s, self._look)
+
+    def _look(self) -> None:
+        self._is_checking = True
+        checked = asyncio.wrap_future(self._attachment.start_check(), loop=self._loop)
+        checked.add_done_callback(self._looked)
+
+    def _looked(self, checked: asyncio.Future[bool]) -> None:
+        self._is_checking = False
+        if self._is_stopped or checked.cancelled():
+            return
+        error = checked.exception()
+        if error is not None:
+            log.error("the redirect rules could not be looked after: %s", error)
+        self._look_in(self._attachment.poll_interval_s if error is None else RETRY_S)
+
+
+class Sidecar:
+    """One namespace's resolver, from attaching to letting go."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        load_settings: Callable[[], Settings],
+        attachment: Attachment,
+        *,
+        networks: tuple[str, ...],
+        endpoint: str | None,
+        host_gateways: Callable[[], tuple[IPAddress, ...]],
+    ) -> None:
+        self._attachment = attachment
+        self._endpoint = endpoint
+        self._server = Server(
+            settings,
+            load_settings,
+            pin=Pin(networks, endpoint),
+            fallback_gateways=lambda: attachment.default_gateways or host_gateways(),
+            namespace_upstreams=lambda: own_upstreams(attachment.former_servers, in_namespace=True),
+        )
+        self._server.repairs = lambda: attachment.repairs
+
+    async def run(self) -> None:
+        """Serve the namespace until a signal, or the end of its process, says stop. Raises PydnsError at the start."""
+        server, attachment = self._server, self._attachment
+        loop = asyncio.get_running_loop()
+        await server.open(Forwarder(in_namespace=self._open_inside, max_in_flight=server.settings.max_in_flight))
+        self._settle_networks()
+        keeper = RuleKeeper(attachment, loop)
+        try:
+            server.bind_http()
+            await server.listeners.adopt(attachment.udp, attachment.tcp)
+            attachment.install()
+            attachment.drop_privileges()
+            keeper.start()
+            watched = self._watch_process(loop)
+            redirect = attachment.redirect
+            await server.serve(
+                f"127.0.0.11:53 in namespace {attachment.label} -> udp {redirect.udp_port}, tcp {redirect.tcp_port}"
+                f" ({attachment.firewall})"
+            )
+            if watched is not None:
+                loop.remove_reader(watched)
+                os.close(watched)
+        finally:
+            keeper.stop()
+            attachment.withdraw()
+            await server.close()
+
+    def _settle_networks(self) -> None:
+        """Without --network the networks are those on which the endpoint is."""
+        pin = self._server.pin
+        if pin is None or pin.networks or pin.endpoint is None:
+            return
+        networks = self._server.content.views.networks_of(pin.endpoint)
+        if not networks:
+            fix = "see `pydns networks`, or name the networks with --network"
+            raise ConfigError([Fault("--endpoint", f"there is no container {pin.endpoint!r} in the registry", fix)])
+        self._server.repin(Pin(networks, pin.endpoint))
+
+    def _open_inside(
+        self, family: socket.AddressFamily, kind: socket.SocketKind, done: Callable[[socket.socket | OSError], None]
+    ) -> None:
+        """A socket for an upstream inside the namespace, handed over on the loop."""
+        opened = asyncio.wrap_future(self._attachment.open_socket(family, kind))
+
+        def finish(future: asyncio.Future[socket.socket]) -> None:
+            error = future.exception()
+            done(future.result() if error is None else error if isinstance(error, OSError) else OSError(str(error)))
+
+        opened.add_done_callback(finish)
+
+    def _watch_process(self, loop: asyncio.AbstractEventLoop) -> int | None:
+        """When the namespace was given by a process, its end is ours."""
+        if self._attachment.pid is None:
+            return None
+        try:
+            descriptor = os.pidfd_open(self._attachment.pid)
+        except OSError as error:
+            raise AttachError(f"process {self._attachment.pid} cannot be watched: {error.strerror}") from error
+
+        def ended() -> None:
+            loop.remove_reader(descriptor)
+            log.info("process %s has ended", self._attachment.pid)
+            self._server.stop()
+
+        loop.add_reader(descriptor, ended)
+        return descriptor
