@@ -18,6 +18,7 @@ from resolver.errors import ConfigError, Fault, PydnsError, StartError
 from resolver.forward.forwarder import Forwarder
 from resolver.forward.policy import ForwardOptions
 from resolver.forward.resolvconf import ResolvConf, parse
+from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Upstream, drop_own, parse_upstream
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.stages import ForwardPolicy, InternalNames
@@ -113,12 +114,18 @@ class Server:
         self.responder: Responder
         self.listeners: Listeners
 
-    async def open(self, forwarder: Forwarder | None = None) -> None:
-        """Read everything and make ready to answer; no socket is bound yet. Raises PydnsError."""
+    async def open(self, namespace_sockets: SocketFactory | None = None) -> None:
+        """Read everything and make ready to answer; no socket is bound yet. Raises PydnsError.
+
+        ``namespace_sockets`` makes the sockets for upstreams that are asked from inside a namespace.
+        """
         self.content.refresh()
         self._check_networks()
         self._resolv_conf = read_resolv_conf(self.settings.resolv_conf)
-        self.forwarder = forwarder or Forwarder(max_in_flight=self.settings.max_in_flight)
+        self.forwarder = Forwarder(
+            in_namespace=namespace_sockets,
+            max_in_flight=self.settings.max_in_flight,
+        )
         self.responder = Responder(self.make_state(), self.forwarder)
         self.listeners = Listeners(
             self.responder, TcpLimits(idle_s=self.settings.tcp_idle_s, connections=self.settings.tcp_connections)
@@ -219,8 +226,8 @@ class Server:
             self._watch.stop()
         self.listeners.stop()
         deadline = loop.time() + DRAIN_S
-        while self.responder.in_flight and loop.time() < deadline:
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 (in_flight is a plain int on the hot path)
+        while self.responder.in_flight and loop.time() < deadline:  # noqa: ASYNC110 (a plain int, on the hot path)
+            await asyncio.sleep(0.01)
         self.forwarder.close()
         await asyncio.sleep(0)  # the last replies leave
         self.listeners.close()
@@ -269,6 +276,7 @@ class Server:
         log.info("reloaded: serving %s", self.describe())
 
     def _swap(self) -> None:
+        self.forwarder.max_in_flight = self.settings.max_in_flight
         self.responder.swap(self.make_state())
 
     def describe(self) -> str:

@@ -7,12 +7,12 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from resolver.counters import ServerStats
 from resolver.errors import PydnsError
 from resolver.explain import Asked, explain
 from resolver.listing import networks_of
 from resolver.ops.http import HttpServer, Page, Parameters, metrics_application
 from resolver.ops.metrics import ReloadCounts, UpstreamCounts, registry_of
-from resolver.counters import ServerStats
 
 if TYPE_CHECKING:
     from resolver.app import Server

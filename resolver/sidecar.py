@@ -12,7 +12,6 @@ from resolver.app import Server, own_upstreams
 from resolver.attach.attachment import Attachment
 from resolver.config.schema import Settings
 from resolver.errors import AttachError, ConfigError, Fault
-from resolver.forward.forwarder import Forwarder
 from resolver.server.responder import Pin
 from resolver.wire.name import IPAddress
 
@@ -100,7 +99,7 @@ class Sidecar:
         """Serve the namespace until a signal, or the end of its process, says stop. Raises PydnsError at the start."""
         server, attachment = self._server, self._attachment
         loop = asyncio.get_running_loop()
-        await server.open(Forwarder(in_namespace=self._open_inside, max_in_flight=server.settings.max_in_flight))
+        await server.open(namespace_sockets=self._open_inside)
         self._settle_networks()
         keeper = RuleKeeper(attachment, loop)
         try:
@@ -134,9 +133,7 @@ class Sidecar:
             raise ConfigError([Fault("--endpoint", f"there is no container {pin.endpoint!r} in the registry", fix)])
         self._server.repin(Pin(networks, pin.endpoint))
 
-    def _open_inside(
-        self, family: socket.AddressFamily, kind: socket.SocketKind, done: Callable[[socket.socket | OSError], None]
-    ) -> None:
+    def _open_inside(self, family: int, kind: int, done: Callable[[socket.socket | OSError], None]) -> None:
         """A socket for an upstream inside the namespace, handed over on the loop."""
         opened = asyncio.wrap_future(self._attachment.open_socket(family, kind))
 

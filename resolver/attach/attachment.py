@@ -229,7 +229,7 @@ class Attachment:
             log.warning("%s: the redirect had been changed or removed, and was put back", self.label)
         return repaired
 
-    def open_socket(self, family: socket.AddressFamily, kind: socket.SocketKind) -> Future[socket.socket]:
+    def open_socket(self, family: int, kind: int) -> Future[socket.socket]:
         """A non-blocking socket inside the namespace, for an upstream that only the container reaches."""
         return self._upstream_thread.submit(sockets.open_upstream, family, kind)
 

@@ -88,6 +88,6 @@ def _holder(name: str) -> str:
     return f"pid {pid}" if pid else "its process is outside this pid namespace"
 
 
-def open_upstream(family: socket.AddressFamily, kind: socket.SocketKind) -> socket.socket:
+def open_upstream(family: int, kind: int) -> socket.socket:
     """A new non-blocking socket in the namespace, for one exchange with an upstream; raises OSError."""
     return socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

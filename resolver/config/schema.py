@@ -19,7 +19,7 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 class ServerSpec(msgspec.Struct, forbid_unknown_fields=True):
     """[server]: where it listens, and whom it serves."""
 
-    listen: list[str] = ["127.0.0.1:5353", "[::1]:5353"]
+    listen: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.1:5353", "[::1]:5353"])
     networks: list[str] = []
     tcp_idle_s: Seconds = 8.0
     tcp_connections: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1024
@@ -43,8 +43,8 @@ class AnswersSpec(msgspec.Struct, forbid_unknown_fields=True):
 class InternalSpec(msgspec.Struct, forbid_unknown_fields=True):
     """[internal]: docker.internal and zones like it."""
 
-    zones: list[str] = ["docker.internal"]
-    names: dict[str, str | list[str]] = {"host": "auto", "gateway": "auto"}
+    zones: list[str] = msgspec.field(default_factory=lambda: ["docker.internal"])
+    names: dict[str, str | list[str]] = msgspec.field(default_factory=lambda: {"host": "auto", "gateway": "auto"})
 
 
 class ForwardSpec(msgspec.Struct, forbid_unknown_fields=True):

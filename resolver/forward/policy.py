@@ -62,6 +62,9 @@ class ForwardOptions:
         return cls(conf.timeout_s, conf.attempts, conf.rotate, conf.edns0)
 
 
+DEFAULT_OPTIONS = ForwardOptions()
+
+
 class Try:
     """One query to one upstream."""
 

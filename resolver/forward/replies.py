@@ -16,6 +16,7 @@ from resolver.wire.constants import (
     DO,
     EDNS_UDP_SIZE,
     HEADER_SIZE,
+    NOERROR,
     OPCODE_MASK,
     OPT,
     QR,
@@ -136,9 +137,9 @@ def fit(query: Query, reply: bytes, limit: int) -> bytes:
     """The upstream's reply as ours to ``query``, in at most ``limit`` octets (512 or more).
 
     TC is set when answers had to be left out. Id, question, RD and CD are the client's, RA is set; AD stays for a
-    client that asked for it (RFC 6840 5.8). An OPT is hop by hop (RFC 6891 6.1.1): a client that sent one gets one, last, with
-    our UDP size, its own DO and the upstream's options; no other client does. Never raises for a reply that `verify`
-    accepted.
+    client that asked for it (RFC 6840 5.8). An OPT is hop by hop (RFC 6891 6.1.1): a client that sent one gets one,
+    last, with our UDP size, its own DO and the upstream's options; no other client does. Never raises for a reply that
+    `verify` accepted.
     """
     start = query.question_end
     opt, records_behind, end = _layout(reply, start)
@@ -152,7 +153,7 @@ def fit(query: Query, reply: bytes, limit: int) -> bytes:
     if opt is None:
         body = reply[start:end]
         if edns is not None:
-            tail = opt_record(edns, flags & RCODE_MASK, None)
+            tail = opt_record(edns, NOERROR, None)
     else:
         body = reply[start : opt.offset]
         additionals -= 1
@@ -169,7 +170,8 @@ def fit(query: Query, reply: bytes, limit: int) -> bytes:
     counts = (answers, authorities, additionals)
     if start + len(body) + len(tail) > limit:
         if edns is not None and start + len(tail) > limit:
-            tail = opt_record(edns, flags & RCODE_MASK, None)
+            # Options alone leave no room for anything: they go first.
+            tail = opt_record(edns, NOERROR if opt is None else opt.ttl >> 24 << 4, None)
         size, counts = _whole_records(reply[:start] + body, start, counts, limit - len(tail))
         body = body[: size - start]
         if counts[:2] != (answers, authorities) or not answers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from resolver import __version__
 from resolver.counters import BUCKETS_S, OTHER_TYPE, TRANSPORT_LABELS, Histogram, ServerStats
@@ -31,8 +31,11 @@ class UpstreamCounts(Protocol):
     """What one upstream was asked and how it did."""
 
     requests: int
-    failures: Mapping[str, int]
     latency: Histogram
+
+    @property
+    def failures(self) -> Mapping[Any, int]:
+        """By reason, a string."""
 
 
 class Readings(Protocol):

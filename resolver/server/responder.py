@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from resolver.counters import TCP4, ServerStats
 from resolver.forward.forwarder import Forwarder, Outcome
+from resolver.forward.policy import ForwardOptions
 from resolver.forward.replies import fit
 from resolver.forward.upstreams import Upstream
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.outcome import Forward, Reply
 from resolver.server import chase
-from resolver.counters import TCP4, ServerStats
 from resolver.views import View, Views
 from resolver.wire.constants import (
     EDE_OTHER,
@@ -59,6 +60,8 @@ class State:
     """Everybody's upstreams."""
     own_upstreams: Callable[[tuple[str, ...]], tuple[Upstream, ...]]
     """From an asker's own servers, as the registry has them, to upstreams."""
+    options: ForwardOptions = field(default_factory=ForwardOptions)
+    """How upstreams are asked."""
     pin: Pin | None = None
 
     def view_of(self, host: str) -> View:
@@ -190,7 +193,7 @@ class Responder:
             self._finish(reply, reply[3] & RCODE_MASK, "forward", send, started)
 
         self.in_flight += 1
-        self._forwarder.resolve(asked, upstreams, transport >= TCP4, done)
+        self._forwarder.resolve(asked, upstreams, transport >= TCP4, done, state.options)
 
     def _finish(self, reply: bytes, rcode: int, stage: str, send: Send, started: float) -> None:
         self.stats.responses[rcode, stage] += 1

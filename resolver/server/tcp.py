@@ -12,8 +12,8 @@ import socket
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from resolver.server.responder import Responder
 from resolver.counters import TCP4, TCP6
+from resolver.server.responder import Responder
 from resolver.wire.stream import FrameReader, frame
 
 

@@ -13,8 +13,8 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from resolver.server.responder import Responder, Send
 from resolver.counters import UDP4, UDP6
+from resolver.server.responder import Responder, Send
 from resolver.wire.ready import ReadyTable
 
 BATCH = 64

@@ -1,0 +1,254 @@
+"""Forwarding: policy, transports and replies joined on the running loop, with one timer for each look-up.
+
+The server hands over a query with the upstreams of its view and gets exactly one `Outcome`. What is decided stands in
+`policy`, what is sent and believed in `replies`; nothing is logged here for a single query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from resolver.forward.failures import Failure, failure_of_rcode
+from resolver.forward.policy import DEFAULT_OPTIONS, Finish, ForwardOptions, Lookup, Send, Step, Try
+from resolver.forward.replies import Accept, Ignore, upstream_query, verify
+from resolver.forward.stats import UpstreamStats
+from resolver.forward.transports import (
+    Exchange,
+    Poller,
+    SocketDone,
+    SocketFactory,
+    TcpExchange,
+    UdpExchange,
+    own_sockets,
+)
+from resolver.forward.upstreams import Upstream
+from resolver.wire.constants import EDE_OTHER, NOERROR, NXDOMAIN
+from resolver.wire.query import Query
+
+MAX_IN_FLIGHT = 1024
+_IDS_AT_A_TIME = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a look-up ended: a reply to relay, or what to say in place of one."""
+
+    reply: bytes | None
+    """What the upstream sent, verified; its id is ours of that query: `replies.fit` makes it the client's."""
+    upstream: Upstream | None
+    """Whose reply it is."""
+    ede: tuple[int, str] | None
+    """Without a reply: the extended error of our own SERVFAIL, or REFUSED (RFC 8914)."""
+    refused: bool = False
+    """True when the look-up was turned away because too many are under way."""
+
+
+_TOO_MANY: Final = Outcome(None, None, (EDE_OTHER, "too many look-ups are under way"), refused=True)
+_STOPPING: Final = Outcome(None, None, (EDE_OTHER, "the resolver is stopping"))
+
+Done = Callable[[Outcome], None]
+
+
+class Forwarder:
+    """Look-ups under way, and what is counted of them. Made and used on one running loop.
+
+    ``in_namespace`` makes the sockets for upstreams that are `Upstream.in_namespace`; without it they are out of reach.
+    """
+
+    def __init__(
+        self,
+        *,
+        sockets: SocketFactory = own_sockets,
+        in_namespace: SocketFactory | None = None,
+        max_in_flight: int = MAX_IN_FLIGHT,
+    ) -> None:
+        self.max_in_flight = max_in_flight
+        self.stats: dict[Upstream, UpstreamStats] = {}
+        self.lookups = 0
+        """Look-ups begun."""
+        self.turned_away = 0
+        """Look-ups refused because too many were under way."""
+        self._sockets = sockets
+        self._namespace_sockets = in_namespace or _no_namespace
+        self._loop = asyncio.get_running_loop()
+        self._poller = Poller(self._loop)
+        self._under_way: set[_Running] = set()
+        self._ids: list[int] = []
+        self._is_closed = False
+
+    @property
+    def in_flight(self) -> int:
+        """How many look-ups are under way."""
+        return len(self._under_way)
+
+    def counts(self) -> dict[str, UpstreamStats]:
+        """The counters by upstream, as metrics label it; may be called from another thread."""
+        counts = {}
+        for upstream, stats in list(self.stats.items()):
+            label = str(upstream)
+            counts[f"{label} in the namespace" if label in counts else label] = stats
+        return counts
+
+    def resolve(
+        self,
+        query: Query,
+        upstreams: Sequence[Upstream],
+        over_tcp: bool,
+        done: Done,
+        options: ForwardOptions = DEFAULT_OPTIONS,
+    ) -> None:
+        """Look ``query`` up at ``upstreams``; ``over_tcp`` says that the client came by TCP.
+
+        ``done`` is called once, in less than 4.5 s, perhaps before this returns. Failures are outcomes: nothing is
+        raised.
+        """
+        if self._is_closed:
+            done(_STOPPING)
+            return
+        if len(self._under_way) >= self.max_in_flight:
+            self.turned_away += 1
+            done(_TOO_MANY)
+            return
+        self.lookups += 1
+        _Running(self, query, upstreams, over_tcp, done, options)
+
+    def close(self) -> None:
+        """End every look-up at once, with an outcome that says so; later ones end so, too. May be called twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for running in list(self._under_way):
+            running.finish(_STOPPING)
+        self._poller.close()
+
+    def _stats_of(self, upstream: Upstream) -> UpstreamStats:
+        stats = self.stats.get(upstream)
+        if stats is None:
+            stats = self.stats[upstream] = UpstreamStats()
+        return stats
+
+    def _new_id(self) -> int:
+        """An id that nobody can foretell (RFC 5452 9.2)."""
+        if not self._ids:
+            self._ids.extend(struct.unpack(f"!{_IDS_AT_A_TIME}H", os.urandom(2 * _IDS_AT_A_TIME)))
+        return self._ids.pop()
+
+
+class _Running:
+    """A look-up under way: its policy, its tries, its timer."""
+
+    __slots__ = ("_asked", "_done", "_forwarder", "_policy", "_timer", "is_over", "query")
+
+    def __init__(
+        self,
+        forwarder: Forwarder,
+        query: Query,
+        upstreams: Sequence[Upstream],
+        over_tcp: bool,
+        done: Done,
+        options: ForwardOptions,
+    ) -> None:
+        self.query = query
+        self.is_over = False
+        self._forwarder = forwarder
+        self._done = done
+        self._asked: list[_Asked] = []
+        self._timer: asyncio.TimerHandle | None = None
+        now = forwarder._loop.time()
+        self._policy = Lookup(upstreams, options, over_tcp, now, forwarder.lookups)
+        forwarder._under_way.add(self)
+        self._take(self._policy.start(now), now)
+
+    def replied(self, attempt: Try, verdict: Accept, reply: bytes, now: float) -> None:
+        self._take(self._policy.replied(attempt, reply, verdict.rcode, verdict.truncated, now), now)
+
+    def failed(self, attempt: Try, failure: Failure) -> None:
+        now = self._forwarder._loop.time()
+        self._take(self._policy.failed(attempt, failure, now), now)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Let go of everything, then tell the server."""
+        self.is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for asked in self._asked:
+            asked.end()
+        self._forwarder._under_way.discard(self)
+        self._done(outcome)
+
+    def _woke(self) -> None:
+        now = self._forwarder._loop.time()
+        self._take(self._policy.woke(now), now)
+
+    def _take(self, step: Step, now: float) -> None:
+        if isinstance(step, Finish):
+            self.finish(Outcome(step.reply, step.upstream, step.ede))
+            return
+        timer = self._timer
+        if timer is None or timer.when() != step.wake_at:
+            if timer is not None:
+                timer.cancel()
+            self._timer = self._forwarder._loop.call_at(step.wake_at, self._woke)
+        if isinstance(step, Send):
+            self._asked.append(_Asked(self._forwarder, self, step.attempt, now))
+
+
+class _Asked:
+    """One try: the listener of its exchange."""
+
+    __slots__ = ("_attempt", "_exchange", "_loop", "_query_id", "_running", "_sent_at", "_stats")
+
+    def __init__(self, forwarder: Forwarder, running: _Running, attempt: Try, now: float) -> None:
+        self._attempt = attempt
+        self._running = running
+        self._loop = forwarder._loop
+        self._sent_at = now
+        self._query_id = forwarder._new_id()
+        self._stats = forwarder._stats_of(attempt.upstream)
+        self._stats.requests += 1
+        query = upstream_query(running.query, self._query_id, attempt.edns0)
+        kind = TcpExchange if attempt.over_tcp else UdpExchange
+        self._exchange: Exchange = kind(forwarder._poller, attempt.upstream, query, self)
+        factory = forwarder._namespace_sockets if attempt.upstream.in_namespace else forwarder._sockets
+        self._exchange.start(factory)
+
+    def received(self, message: bytes) -> None:
+        """A message came from the upstream's address; what it is worth is for `replies.verify` to say."""
+        verdict = verify(self._running.query, self._query_id, message)
+        if isinstance(verdict, Accept):
+            now = self._loop.time()
+            self._stats.latency.observe(now - self._sent_at)
+            if verdict.rcode not in (NOERROR, NXDOMAIN):
+                self._stats.failures[failure_of_rcode(verdict.rcode)] += 1
+            self._exchange.close()
+            self._running.replied(self._attempt, verdict, message, now)
+        elif isinstance(verdict, Ignore) and not self._attempt.over_tcp:
+            self._stats.ignored += 1
+        else:
+            self._exchange.close()
+            self.broke(Failure.MALFORMED)
+
+    def broke(self, failure: Failure) -> None:
+        """The exchange came to nothing."""
+        if not self._running.is_over:
+            self._stats.failures[failure] += 1
+            self._running.failed(self._attempt, failure)
+
+    def end(self) -> None:
+        """The look-up is over."""
+        if not self._exchange.is_closed:
+            self._exchange.close()
+            if self._attempt.is_late:
+                self._stats.failures[Failure.TIMEOUT] += 1
+
+
+def _no_namespace(family: socket.AddressFamily, kind: socket.SocketKind, done: SocketDone) -> None:
+    """The `SocketFactory` of a forwarder that was given no namespace."""
+    done(OSError(errno.ENOSYS, "no namespace to make sockets in"))
