@@ -184,6 +184,7 @@ class _Running:
         self._done(outcome)
 
     def _woke(self) -> None:
+        self._timer = None  # asyncio may be early by the clock's resolution: then the same time is set once more
         now = self._forwarder._loop.time()
         self._take(self._policy.woke(now), now)
 

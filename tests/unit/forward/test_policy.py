@@ -1,0 +1,371 @@
+"""The policy of one look-up, told as a script of what happens and what is done; the clock is a number."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resolver.forward.failures import Failure, extended_error
+from resolver.forward.policy import BUDGET_S, Finish, ForwardOptions, Lookup, Send, Try, Wait
+from resolver.forward.upstreams import Upstream
+from resolver.wire.constants import FORMERR, NOERROR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL
+
+A, B, C = (Upstream(f"192.0.2.{n}") for n in (1, 2, 3))
+ONCE = ForwardOptions(attempts=1)
+TWICE = ForwardOptions(attempts=2)
+
+
+class Script:
+    """Drives a look-up and remembers its last step; ``now`` is moved by hand."""
+
+    def __init__(
+        self, *upstreams: Upstream, options: ForwardOptions = TWICE, over_tcp: bool = False, turn: int = 0
+    ) -> None:
+        self.now = 1000.0
+        self.lookup = Lookup(upstreams, options, over_tcp, self.now, turn)
+        self.tries: list[Try] = []
+        self.step = self._note(self.lookup.start(self.now))
+
+    def _note(self, step: Send | Wait | Finish) -> Send | Wait | Finish:
+        self.step = step
+        if isinstance(step, Send):
+            self.tries.append(step.attempt)
+        return step
+
+    @property
+    def newest(self) -> Try:
+        return self.tries[-1]
+
+    @property
+    def asked(self) -> list[tuple[Upstream, str]]:
+        return [(attempt.upstream, "tcp" if attempt.over_tcp else "udp") for attempt in self.tries]
+
+    @property
+    def wake_in(self) -> float:
+        assert not isinstance(self.step, Finish)
+        return round(self.step.wake_at - self.now, 3)
+
+    def sleep(self) -> Script:
+        assert not isinstance(self.step, Finish)
+        self.now = self.step.wake_at
+        self._note(self.lookup.woke(self.now))
+        return self
+
+    def fail(self, failure: Failure, attempt: Try | None = None) -> Script:
+        self._note(self.lookup.failed(attempt or self.newest, failure, self.now))
+        return self
+
+    def reply(self, rcode: int, *, text: bytes = b"", tc: bool = False, attempt: Try | None = None) -> Script:
+        attempt = attempt or self.newest
+        text = text or f"{attempt.upstream} {rcode}".encode()
+        self._note(self.lookup.replied(attempt, text, rcode, tc, self.now))
+        return self
+
+
+# Who is asked, and for how long
+
+
+@pytest.mark.parametrize(
+    ("servers", "options", "expected"),
+    [
+        (1, TWICE, 2.2),
+        (1, ForwardOptions(timeout_s=1.0), 1.0),
+        (2, TWICE, 1.1),
+        (3, TWICE, 0.733),
+        (6, TWICE, 0.4),
+        (1, ForwardOptions(attempts=5), 0.88),
+    ],
+)
+def test_a_try_lasts_its_share_of_the_budget(servers: int, options: ForwardOptions, expected: float) -> None:
+    script = Script(*(Upstream(f"192.0.2.{n}") for n in range(servers)), options=options)
+
+    assert expected == script.wake_in
+
+
+def test_the_list_is_gone_through_in_order_as_often_as_attempts_says_and_the_last_try_gets_what_remains() -> None:
+    script = Script(A, B, options=ForwardOptions(timeout_s=1.0))
+
+    assert 1.0 == script.wake_in
+    for _ in range(3):
+        script.sleep()
+    assert [(A, "udp"), (B, "udp"), (A, "udp"), (B, "udp")] == script.asked
+    assert round(BUDGET_S - 3.0, 3) == script.wake_in
+
+    script.sleep()
+
+    assert Finish(None, None, (22, "192.0.2.1:53 timed out, 192.0.2.2:53 timed out")) == script.step
+    assert BUDGET_S == pytest.approx(script.now - 1000.0)
+
+
+def test_rotate_begins_one_further_with_each_look_up() -> None:
+    options = ForwardOptions(rotate=True)
+
+    firsts = [Script(A, B, C, options=options, turn=turn).newest.upstream for turn in range(4)]
+
+    assert [A, B, C, A] == firsts
+    assert [A, A] == [Script(A, B, C, turn=turn).newest.upstream for turn in range(2)]
+
+
+def test_a_rotated_list_is_still_gone_through_whole() -> None:
+    script = Script(A, B, C, options=ForwardOptions(attempts=1, rotate=True), turn=2)
+
+    script.sleep().sleep()
+
+    assert [C, A, B] == [upstream for upstream, _ in script.asked]
+
+
+def test_without_upstreams_the_look_up_ends_at_once() -> None:
+    assert Finish(None, None, (22, "no upstream is configured")) == Script().step
+
+
+# Good replies
+
+
+@pytest.mark.parametrize("rcode", [NOERROR, NXDOMAIN])
+def test_noerror_and_nxdomain_end_the_look_up(rcode: int) -> None:
+    """NXDOMAIN is final with AA=0, too; Docker 20.10 went on then."""
+    assert Finish(b"yes", A, None) == Script(A, B).reply(rcode, text=b"yes").step
+
+
+def test_a_reply_after_its_time_still_wins() -> None:
+    script = Script(A)
+    first = script.newest
+
+    script.sleep()
+    script.now += 0.8
+
+    assert Finish(b"slow", A, None) == script.reply(NOERROR, text=b"slow", attempt=first).step
+
+
+def test_a_reply_from_a_server_that_was_given_up_wins_over_the_newest() -> None:
+    script = Script(A, B).sleep()
+
+    assert Finish(b"late", A, None) == script.reply(NOERROR, text=b"late", attempt=script.tries[0]).step
+
+
+# Failures
+
+
+@pytest.mark.parametrize("failure", [f for f in Failure if f not in (Failure.TIMEOUT, Failure.TRUNCATED)])
+def test_every_failure_goes_on_to_the_next_server_at_once(failure: Failure) -> None:
+    script = Script(A, B).fail(failure)
+
+    assert [(A, "udp"), (B, "udp")] == script.asked
+    assert 1000.0 == script.now
+
+
+@pytest.mark.parametrize("rcode", [FORMERR, SERVFAIL, NOTIMP, REFUSED, 9, 16, 23])
+def test_every_other_rcode_goes_on_to_the_next_server_at_once(rcode: int) -> None:
+    script = Script(A, B).reply(rcode)
+
+    assert [(A, "udp"), (B, "udp")] == script.asked
+
+
+def test_a_server_that_failed_is_passed_over_while_another_may_answer() -> None:
+    script = Script(A, B).fail(Failure.CONNECTION_REFUSED).sleep()
+
+    assert [A, B, B] == [upstream for upstream, _ in script.asked]
+
+
+def test_a_server_that_was_out_of_reach_is_asked_again_when_nobody_else_is_left() -> None:
+    script = Script(A, B).fail(Failure.CONNECTION_REFUSED).fail(Failure.MALFORMED)
+
+    assert [A, B, A] == [upstream for upstream, _ in script.asked]
+    script.fail(Failure.CONNECTION_REFUSED)
+    assert [A, B, A, B] == [upstream for upstream, _ in script.asked]
+    assert (
+        Finish(None, None, (23, "192.0.2.1:53 refused, 192.0.2.2:53 unreachable"))
+        == script.fail(Failure.UNREACHABLE).step
+    )
+
+
+def test_a_server_that_said_an_rcode_is_not_asked_again() -> None:
+    """It would say the same, and a stub resolver asks again anyway: its load would be doubled twice."""
+    assert Finish(b"192.0.2.1:53 2", A, None) == Script(A).reply(SERVFAIL).step
+
+
+def test_a_failure_of_an_older_try_leaves_the_newest_its_time() -> None:
+    script = Script(A, B).sleep()
+    wake_at = script.now + 1.1
+    script.now += 0.5
+
+    assert Wait(pytest.approx(wake_at)) == script.fail(Failure.MALFORMED, script.tries[0]).step
+
+
+def test_an_older_try_is_waited_for_to_the_end_of_the_budget_when_nobody_is_left_to_ask() -> None:
+    script = Script(A, B, options=ONCE).sleep().reply(REFUSED)
+
+    assert Wait(1000.0 + BUDGET_S) == script.step
+    assert Finish(b"at last", A, None) == script.reply(NOERROR, text=b"at last", attempt=script.tries[0]).step
+
+
+def test_when_the_last_open_try_fails_the_look_up_ends() -> None:
+    script = Script(A, B, options=ONCE).sleep().reply(REFUSED)
+
+    assert Finish(b"192.0.2.2:53 5", B, None) == script.fail(Failure.UNREACHABLE, script.tries[0]).step
+
+
+# What is said in the end
+
+
+@pytest.mark.parametrize(
+    ("rcodes", "told"),
+    [
+        ([REFUSED, SERVFAIL, NOTIMP], b"192.0.2.2:53 2"),
+        ([SERVFAIL, SERVFAIL, REFUSED], b"192.0.2.1:53 2"),
+        ([FORMERR, REFUSED, NOTIMP], b"192.0.2.1:53 1"),
+    ],
+)
+def test_an_upstreams_servfail_is_relayed_before_any_other_error(rcodes: list[int], told: bytes) -> None:
+    """Its extended error says more than ours could (RFC 8914)."""
+    script = Script(A, B, C, options=ONCE)
+    for rcode in rcodes:
+        script.reply(rcode)
+
+    assert isinstance(script.step, Finish)
+    assert told == script.step.reply
+
+
+def test_an_error_reply_is_relayed_before_an_error_of_ours() -> None:
+    script = Script(A, B, options=ONCE).reply(REFUSED).sleep()
+
+    assert Finish(b"192.0.2.1:53 5", A, None) == script.step
+
+
+def test_ede_22_when_a_server_was_silent_and_23_when_all_failed_at_once() -> None:
+    """RFC 8914 4.23, 4.24."""
+    silent = Script(A, B, options=ONCE).fail(Failure.CONNECTION_REFUSED).sleep()
+    refused = Script(A, B, options=ONCE).fail(Failure.CONNECTION_REFUSED).fail(Failure.UNREACHABLE)
+
+    assert Finish(None, None, (22, "192.0.2.1:53 refused, 192.0.2.2:53 timed out")) == silent.step
+    assert Finish(None, None, (23, "192.0.2.1:53 refused, 192.0.2.2:53 unreachable")) == refused.step
+
+
+def test_the_text_of_many_upstreams_is_cut_to_what_a_small_reply_has_room_for() -> None:
+    failures = {Upstream(f"2001:db8:0:{n}:ffff:ffff:ffff:53"): Failure.TIMEOUT for n in range(1000, 1020)}
+
+    code, text = extended_error(failures)
+
+    assert 22 == code
+    assert text.endswith(" timed out and 17 more")
+    assert len(text) < 180
+
+
+# TCP
+
+
+def test_a_truncated_reply_is_asked_for_again_over_tcp_at_the_same_server() -> None:
+    script = Script(A, B).reply(NOERROR, tc=True)
+
+    assert [(A, "udp"), (A, "tcp")] == script.asked
+    assert Finish(b"whole", A, None) == script.reply(NOERROR, text=b"whole").step
+
+
+def test_when_its_tcp_fails_the_next_server_is_asked() -> None:
+    script = Script(A, B).reply(NOERROR, tc=True).fail(Failure.CONNECTION_REFUSED)
+
+    assert [(A, "udp"), (A, "tcp"), (B, "udp")] == script.asked
+    assert Finish(b"192.0.2.2:53 0", B, None) == script.reply(NOERROR).step
+
+
+def test_a_truncated_reply_is_the_last_resort_of_a_client_on_udp() -> None:
+    script = Script(A, B).reply(NOERROR, text=b"part", tc=True).fail(Failure.CONNECTION_REFUSED).reply(SERVFAIL)
+
+    assert Finish(b"part", A, None) == script.step
+
+
+def test_silence_over_tcp_costs_one_try_when_a_truncated_reply_is_at_hand() -> None:
+    script = Script(A, options=ForwardOptions(timeout_s=1.0)).reply(NOERROR, text=b"part", tc=True)
+
+    assert 1.0 == script.wake_in
+    assert Finish(b"part", A, None) == script.sleep().step
+
+
+def test_a_query_that_came_by_tcp_goes_upstream_by_tcp() -> None:
+    script = Script(A, B, over_tcp=True)
+
+    assert [(A, "tcp"), (B, "tcp")] == script.sleep().asked
+    assert Finish(b"big", B, None) == script.reply(NOERROR, text=b"big", tc=True).step
+
+
+@pytest.mark.parametrize("failure", [Failure.CONNECTION_REFUSED, Failure.UNREACHABLE, Failure.DISCONNECTED])
+def test_without_a_tcp_connection_the_same_server_is_asked_over_udp(failure: Failure) -> None:
+    script = Script(A, B, over_tcp=True).fail(failure)
+
+    assert [(A, "tcp"), (A, "udp")] == script.asked
+    assert Finish(b"192.0.2.1:53 0", A, None) == script.reply(NOERROR).step
+
+
+def test_a_server_that_is_silent_over_tcp_is_asked_over_udp_the_next_time() -> None:
+    """A firewall that drops TCP is no reason to fail."""
+    script = Script(A, B, over_tcp=True).sleep().sleep()
+
+    assert [(A, "tcp"), (B, "tcp"), (A, "udp")] == script.asked
+
+
+def test_a_client_on_tcp_never_gets_a_truncated_reply() -> None:
+    script = Script(A, over_tcp=True).fail(Failure.CONNECTION_REFUSED).reply(NOERROR, tc=True)
+
+    assert Finish(None, None, (23, "192.0.2.1:53 sent a truncated reply")) == script.step
+
+
+# EDNS of our own
+
+
+@pytest.mark.parametrize("rcode", [FORMERR, NOTIMP, 16])
+def test_a_server_that_does_not_take_our_opt_is_asked_without_it(rcode: int) -> None:
+    """RFC 6891 6.2.2."""
+    script = Script(A, B, options=ForwardOptions(edns0=True))
+
+    assert script.newest.edns0
+    script.reply(rcode)
+    assert [A, A] == [upstream for upstream, _ in script.asked]
+    assert not script.newest.edns0
+    assert [A, A, B] == [upstream for upstream, _ in script.reply(rcode).asked]
+
+
+# Whatever happens
+
+
+@given(
+    data=st.data(),
+    servers=st.integers(0, 4),
+    options=st.builds(
+        ForwardOptions,
+        timeout_s=st.floats(1.0, 30.0),
+        attempts=st.integers(1, 5),
+        rotate=st.booleans(),
+        edns0=st.booleans(),
+    ),
+    over_tcp=st.booleans(),
+)
+def test_every_look_up_ends_within_the_budget(
+    data: st.DataObject, servers: int, options: ForwardOptions, over_tcp: bool
+) -> None:
+    """Any order of events comes to one end, at the deadline at the latest, with bounded tries."""
+    upstreams = tuple(Upstream(f"192.0.2.{n}") for n in range(1, servers + 1))
+    script = Script(*upstreams, options=options, over_tcp=over_tcp, turn=7)
+    open_tries: list[Try] = []
+    for count in itertools.count():
+        if isinstance(script.step, Finish):
+            break
+        assert script.step.wake_at <= 1000.0 + BUDGET_S
+        assert count < 200
+        open_tries = [attempt for attempt in script.tries if attempt.is_open]
+        happening = data.draw(st.sampled_from(("sleep", "fail", "reply")))
+        if happening == "sleep" or not open_tries:
+            script.sleep()
+            continue
+        script.now += data.draw(st.floats(0, max(script.step.wake_at - script.now, 0)))
+        attempt = data.draw(st.sampled_from(open_tries))
+        if happening == "fail":
+            failures = (Failure.CONNECTION_REFUSED, Failure.UNREACHABLE, Failure.MALFORMED, Failure.DISCONNECTED)
+            script.fail(data.draw(st.sampled_from(failures)), attempt)
+        else:
+            script.reply(data.draw(st.sampled_from((NOERROR, FORMERR, SERVFAIL, REFUSED))), tc=True, attempt=attempt)
+
+    assert (script.step.reply is None) == (script.step.ede is not None)
+    assert len(script.tries) <= 3 * servers * options.attempts
