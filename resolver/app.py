@@ -202,7 +202,7 @@ class Server:
         gc.collect()
         gc.freeze()
         if self._http is not None:
-            self._http.start()
+            self._http.start(loop)
         self._watch = FileWatch(loop, self.files_changed)
         self._watch.start(self.content.paths)
         self.files_changed()  # what changed between the first reading and the first watch

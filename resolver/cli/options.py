@@ -91,7 +91,7 @@ def server_options(function: F) -> F:
     return function
 
 
-def settings_loader(config: Path | None, **options: Any) -> Callable[[], Settings]:
+def settings_loader(config: Path | None, *, with_shipped_zones: bool = True, **options: Any) -> Callable[[], Settings]:
     """Loads the settings from a file and what was given as options; called again for each SIGHUP.
 
     An option that was not given is None or empty and leaves the file's word.
@@ -103,7 +103,7 @@ def settings_loader(config: Path | None, **options: Any) -> Callable[[], Setting
         place = "--" + name.replace("_", "-")
         plain = [str(item) for item in value] if isinstance(value, tuple) else value
         overrides.append(Override(KEYS[name], str(plain) if isinstance(plain, Path) else plain, place))
-    return lambda: load(config, overrides)
+    return lambda: load(config, overrides, with_shipped_zones=with_shipped_zones)
 
 
 class _Format(logging.Formatter):

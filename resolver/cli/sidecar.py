@@ -82,7 +82,7 @@ def command(
     if container_resolv_conf is not None and no_resolv_conf:
         raise ConfigError([Fault("--no-resolv-conf", "contradicts --resolv-conf", "give one of them")])
     set_up_logging(verbose=verbose)
-    load_settings = settings_loader(config, **options)
+    load_settings = settings_loader(config, with_shipped_zones=False, **options)
     settings = load_settings()
 
     from resolver.attach.attachment import Attachment

@@ -43,9 +43,14 @@ def shipped_zones() -> FilePath:
     return installed if installed.is_dir() else package.parent / "zones"
 
 
-def load(config_file: FilePath | None, overrides: Sequence[Override] = ()) -> Settings:
-    """The settings; raises ConfigError with every fault found."""
-    loader = _Loader(config_file, overrides)
+def load(
+    config_file: FilePath | None, overrides: Sequence[Override] = (), *, with_shipped_zones: bool = True
+) -> Settings:
+    """The settings; raises ConfigError with every fault found.
+
+    Without ``with_shipped_zones`` there are no zones unless somebody names some: a sidecar need not pay for a sample.
+    """
+    loader = _Loader(config_file, overrides, with_shipped_zones)
     settings = loader.settings()
     if loader.faults:
         raise ConfigError(loader.faults)
@@ -53,9 +58,10 @@ def load(config_file: FilePath | None, overrides: Sequence[Override] = ()) -> Se
 
 
 class _Loader:
-    def __init__(self, config_file: FilePath | None, overrides: Sequence[Override]) -> None:
+    def __init__(self, config_file: FilePath | None, overrides: Sequence[Override], with_shipped_zones: bool) -> None:
         self.faults: list[Fault] = []
         self._file = config_file
+        self._default_zones = [shipped_zones()] if with_shipped_zones else []
         self._base = config_file.parent if config_file is not None else FilePath()
         self._overrides = {override.key: override for override in overrides}
         self._lines = Lines("")
@@ -108,7 +114,7 @@ class _Loader:
             tcp_idle_s=spec.server.tcp_idle_s,
             tcp_connections=spec.server.tcp_connections,
             registry_files=self._paths(spec.registry.files, ("registry", "files"), [shipped_zones() / "networks.toml"]),
-            zone_paths=self._paths(spec.registry.zones, ("registry", "zones"), [shipped_zones()]),
+            zone_paths=self._paths(spec.registry.zones, ("registry", "zones"), self._default_zones),
             ttl=spec.answers.ttl,
             negative_ttl=spec.answers.negative_ttl,
             forward_single_labels=spec.answers.single_label == "forward",

@@ -1,11 +1,13 @@
 """A small HTTP server for operators: /metrics, /healthz, /readyz and what the commands ask of a running server.
 
-It runs on a thread of its own with the standard library's WSGI server around prometheus_client's application, so that a
-scrape never holds up a query. The socket is bound before anything else is imported: a taken port shows at the start.
+The standard library's WSGI server around prometheus_client's application, on a thread for each connection, so that a
+scrape never holds up a query. The socket is bound at the start, where a taken port shows; all else is imported when the
+first request comes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import threading
@@ -23,56 +25,70 @@ Page = Callable[[Parameters], tuple[str, object]]
 """From a request's parameters to a status line and what is sent as JSON."""
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
+MAX_CONNECTIONS = 16
+"""At once; further ones are closed unanswered."""
 TIMEOUT_S = 5.0
 """How long a client may take to send its request or read the reply."""
 
 
 class HttpServer:
-    """Serves a table of pages, and the metrics of a Prometheus registry, on a socket that is bound already."""
+    """Serves a table of pages, and the metrics of a Prometheus registry, on a socket that is bound already.
+
+    The event loop accepts; each connection has a short-lived thread. Without any there is neither a thread nor an
+    import, so a sidecar that nobody scrapes pays nothing.
+    """
 
     def __init__(self, sock: socket.socket, metrics: Callable[[], Application], pages: Mapping[str, Page]) -> None:
         self._socket = sock
         self._metrics = metrics
         self._pages = pages
+        self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._making = threading.Lock()
         self._server: WSGIServer | None = None
-        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def start(self) -> None:
-        """Begin to serve; the imports happen on the new thread."""
-        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
-        self._thread.start()
+    @property
+    def port(self) -> int:
+        """The port that the socket is bound to."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to serve."""
+        self._loop = loop
+        loop.add_reader(self._socket.fileno(), self._accept)
 
     def stop(self) -> None:
-        """End the thread and close the socket."""
-        if self._server is not None:
-            self._server.shutdown()
-        if self._thread is not None:
-            self._thread.join(timeout=1)
+        """Accept no more and close the socket; a reply that is being written may end."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop = None
         self._socket.close()
 
-    def _serve(self) -> None:
-        from socketserver import ThreadingMixIn
-        from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+    def _accept(self) -> None:
+        try:
+            connection, client = self._socket.accept()
+        except OSError:
+            return
+        if not self._places.acquire(blocking=False):
+            connection.close()
+            return
+        connection.settimeout(TIMEOUT_S)
+        threading.Thread(target=self._serve, args=(connection, client), name="http", daemon=True).start()
 
-        class Handler(WSGIRequestHandler):
-            timeout = TIMEOUT_S
-
-            def log_message(self, format: str, *args: object) -> None:
-                log.debug(format, *args)
-
-        class Server(ThreadingMixIn, WSGIServer):
-            daemon_threads = True
-
-        address = self._socket.getsockname()
-        self._socket.setblocking(True)
-        server = Server(address[:2], Handler, bind_and_activate=False)
-        server.socket.close()
-        server.socket = self._socket
-        server.server_name, server.server_port = address[0], address[1]
-        server.setup_environ()
-        server.set_app(self._route)
-        self._server = server
-        server.serve_forever(poll_interval=0.2)
+    def _serve(self, connection: socket.socket, client: tuple[str, int]) -> None:
+        try:
+            with self._making:
+                if self._server is None:
+                    self._server = _wsgi_server(self._socket.getsockname(), self._route)
+            self._server.finish_request(connection, client)
+        except OSError as error:
+            log.debug("an HTTP client went away: %s", error)
+        except Exception:
+            log.exception("an HTTP request could not be answered")
+        finally:
+            self._places.release()
+            connection.close()
 
     def _route(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
@@ -93,6 +109,24 @@ class HttpServer:
             status, [("Content-Type", "application/json; charset=utf-8"), ("Content-Length", str(len(payload)))]
         )
         return [payload]
+
+
+def _wsgi_server(address: tuple[Any, ...], route: Application) -> WSGIServer:
+    """The standard library's WSGI server without a socket of its own: it only answers connections handed to it."""
+    from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+    class Handler(WSGIRequestHandler):
+        timeout = TIMEOUT_S
+
+        def log_message(self, format: str, *args: object) -> None:
+            log.debug(format, *args)
+
+    server = WSGIServer(address[:2], Handler, bind_and_activate=False)
+    server.socket.close()
+    server.server_name, server.server_port = address[0], address[1]
+    server.setup_environ()
+    server.set_app(route)
+    return server
 
 
 def metrics_application(make_registry: Callable[[], Any]) -> Callable[[], Application]:

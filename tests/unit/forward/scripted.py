@@ -1,0 +1,201 @@
+"""A scripted upstream on loopback: what it does is the first label of the name; `x-y` is x for server 1, y for server 2."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
+
+from resolver.forward.upstreams import Upstream
+
+Reply = tuple[float, bytes]
+"""After how many seconds which bytes are sent."""
+
+
+@dataclass
+class ScriptedServer:
+    """One upstream; ``number`` picks its part of the name's first label."""
+
+    number: int = 1
+    with_tcp: bool = True
+    address: str = "127.0.0.1"
+    port: int = 0
+    asked: list[tuple[str, tuple[str, int], bytes]] = field(default_factory=list)
+    """(protocol, the client's address, message) of each query."""
+
+    @property
+    def upstream(self) -> Upstream:
+        return Upstream(self.address, self.port)
+
+    @property
+    def protocols(self) -> list[str]:
+        return [protocol for protocol, _, _ in self.asked]
+
+    def replies(self, wire: bytes, protocol: str, peer: tuple[str, int]) -> list[Reply]:
+        self.asked.append((protocol, peer, wire))
+        query = dns.message.from_wire(wire)
+        parts = query.question[0].name.labels[0].decode().lower().split("-")
+        return _replies(parts[min(self.number, len(parts)) - 1], query, wire, protocol)
+
+
+def _replies(behaviour: str, query: dns.message.Message, wire: bytes, protocol: str) -> list[Reply]:
+    reply = dns.message.make_response(query, recursion_available=True)
+    name = query.question[0].name
+    good = dns.rrset.from_text(name, 60, "IN", "A", "192.0.2.1")
+    delay = 0.0
+
+    def plain(rcode: int) -> list[Reply]:
+        reply.set_rcode(dns.rcode.Rcode.make(rcode))
+        return [(0, reply.to_wire())]
+
+    match behaviour:
+        case "silent":
+            return []
+        case "servfail" | "refused" | "notimp" | "formerr" | "nxdomain":
+            return plain(dns.rcode.from_text(behaviour))
+        case "badvers":
+            reply.use_edns(0)
+            return plain(16)
+        case "ede":
+            reply.use_edns(0, options=[dns.edns.EDEOption(dns.edns.EDECode.NETWORK_ERROR, "net err")])
+            return plain(2)
+        case "noedns" if query.edns >= 0:
+            reply.use_edns(False)
+            return plain(1)
+        case "garbage":
+            return [(0, b"\xff" * 40)]
+        case "garbageid":
+            return [(0, wire[:2] + b"\xff" * 40)]
+        case "short":
+            return [(0, wire[:4])]
+        case "empty":
+            return [(0, b"")]
+        case "hdronly":
+            return [(0, wire[:2] + b"\x81\x80" + bytes(8))]
+        case "hdrservfail":
+            return [(0, wire[:2] + b"\x81\x82" + bytes(8))]
+        case "tc" | "tcfar" if protocol == "udp":
+            reply.flags |= dns.flags.TC
+        case "tcfar":
+            return []
+        case "noopt":
+            reply.use_edns(False)
+        case "forceopt":
+            reply.use_edns(0, 0, 1232)
+        case "over":
+            good = dns.rrset.from_text(name, 60, "IN", "TXT", *(f'"{n:02d}{"x" * 198}"' for n in range(10)))
+        case _ if behaviour.startswith("slow"):
+            delay = int(behaviour[4:]) / 10
+    reply.answer.append(good)
+    right = reply.to_wire(max_size=65535)
+    match behaviour:
+        case "wrongid":
+            return [(0, bytes((right[0] ^ 1,)) + right[1:])]
+        case "wrongidok":
+            return [(0, bytes((right[0] ^ 1,)) + right[1:]), (0.02, right)]
+        case "wrongq":
+            return [(0, right.replace(b"wrongq", b"wrongr", 1))]
+        case "wrongqok":
+            return [(0, right.replace(b"wrongqok", b"wrongrok", 1)), (0.02, right)]
+        case "qr0":
+            return [(0, right[:2] + bytes((right[2] & 0x7F,)) + right[3:])]
+        case "cutrr":
+            return [(0, right[:-3])]
+    return [(delay, right)]
+
+
+class _Udp(asyncio.DatagramProtocol):
+    def __init__(self, server: ScriptedServer) -> None:
+        self.server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        for delay, message in self.server.replies(data, "udp", addr):
+            send = _sender(self.transport, message, addr)
+            asyncio.get_running_loop().call_later(delay, send) if delay else send()
+
+
+def _sender(transport: asyncio.DatagramTransport, message: bytes, addr: tuple[str, int]) -> Callable[[], None]:
+    def send() -> None:
+        if not message:  # asyncio's transport sends no empty datagram
+            transport.get_extra_info("socket")._sock.sendto(b"", addr)
+        elif not transport.is_closing():
+            transport.sendto(message, addr)
+
+    return send
+
+
+async def _serve_tcp(server: ScriptedServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        size = int.from_bytes(await reader.readexactly(2), "big")
+        wire = await reader.readexactly(size)
+        replies = server.replies(wire, "tcp", writer.get_extra_info("peername"))
+        if not replies:
+            await reader.read()  # until the client goes
+        for delay, message in replies:
+            await asyncio.sleep(delay)
+            framed = len(message).to_bytes(2, "big") + message
+            for position in range(0, len(framed), max(1, len(framed) // 3)):
+                writer.write(framed[position : position + max(1, len(framed) // 3)])
+                await writer.drain()
+                await asyncio.sleep(0.001)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def scripted(*servers: ScriptedServer) -> AsyncIterator[tuple[Upstream, ...]]:
+    """Run the servers on ports that the kernel chooses, the same for UDP and TCP."""
+    loop = asyncio.get_running_loop()
+    transports: list[asyncio.BaseTransport] = []
+    listeners: list[asyncio.Server] = []
+    try:
+        for server in servers:
+            holder = socket.create_server((server.address, 0), family=_family(server.address))
+            server.port = holder.getsockname()[1]
+            transport, _ = await loop.create_datagram_endpoint(
+                lambda server=server: _Udp(server),  # type: ignore[misc]
+                local_addr=(server.address, server.port),
+            )
+            transports.append(transport)
+            if not server.with_tcp:
+                holder.close()
+                continue
+
+            async def handle(
+                reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: ScriptedServer = server
+            ) -> None:
+                await _serve_tcp(server, reader, writer)
+
+            listeners.append(await asyncio.start_server(handle, sock=holder))
+        yield tuple(server.upstream for server in servers)
+    finally:
+        for transport in transports:
+            transport.close()
+        for listener in listeners:
+            listener.close()
+            await listener.wait_closed()
+        await asyncio.sleep(0.01)
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def closed_port(address: str = "127.0.0.1") -> Upstream:
+    """An upstream where nothing listens."""
+    with socket.create_server((address, 0), family=_family(address)) as holder:
+        return Upstream(address, holder.getsockname()[1])
