@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WILDCARDS = ("0.0.0.0", "::")
 DRAIN_S = 1.5
 """How long queries in flight may still take when the server ends; the rest of 2 s is for cleaning up."""
 
@@ -83,6 +84,18 @@ def offline_state(settings: Settings) -> State:
     )
 
 
+def _is_local(upstream: Upstream) -> bool:
+    """True when the upstream's address is one of this machine's; a UDP socket that connects asks routing, sends nothing."""
+    family = socket.AF_INET6 if upstream.is_ipv6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((upstream.address, upstream.port))
+        except OSError:
+            return False
+        local: str = probe.getsockname()[0]
+        return local == upstream.address
+
+
 class Server:
     """One running pydns: its content, its listeners and what looks after them."""
 
@@ -107,9 +120,12 @@ class Server:
         self.is_ready = False
         self.repairs: Callable[[], int | None] = lambda: None
         self._resolv_conf = ResolvConf()
+        self._has_namespace = False
         self._watch: FileWatch | None = None
         self._http: HttpServer | None = None
         self._stopping = asyncio.Event()
+        self._stale = asyncio.Event()
+        self._hangup = False
         self.forwarder: Forwarder
         self.responder: Responder
         self.listeners: Listeners
@@ -119,6 +135,11 @@ class Server:
 
         ``namespace_sockets`` makes the sockets for upstreams that are asked from inside a namespace.
         """
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        self._has_namespace = namespace_sockets is not None
         self.content.refresh()
         self._check_networks()
         self._resolv_conf = read_resolv_conf(self.settings.resolv_conf)
@@ -137,7 +158,7 @@ class Server:
             views=self.content.views,
             chain=chain_of(self.settings),
             upstreams=self.default_upstreams(),
-            own_upstreams=partial(own_upstreams, in_namespace=self.pin is not None),
+            own_upstreams=partial(own_upstreams, in_namespace=self._has_namespace),
             options=ForwardOptions.of(self._resolv_conf),
             pin=self.pin,
         )
@@ -150,7 +171,14 @@ class Server:
         upstreams = (
             self.settings.upstreams or self._namespace_upstreams() or own_upstreams(self._resolv_conf.nameservers)
         )
-        return drop_own(upstreams, {(address.host, address.port) for address in self.settings.listen})
+        own = set() if self._has_namespace else {(address.host, address.port) for address in self.settings.listen}
+        ports = {port for host, port in own if host in WILDCARDS}
+        own |= {
+            (upstream.address, upstream.port)
+            for upstream in upstreams
+            if upstream.port in ports and _is_local(upstream)
+        }
+        return drop_own(upstreams, own)
 
     def _check_networks(self) -> None:
         if self.pin is None:
@@ -189,13 +217,7 @@ class Server:
 
     async def serve(self, banner: str) -> None:
         """Answer until a signal ends it; ``banner`` is what the ready line says."""
-        from resolver.sources.watch import FileWatch
-
         loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: loop.call_soon(self.reload))
-        self._reloading: set[asyncio.Task[None]] = set()
         self.is_ready = True
         log.info("ready: %s", banner)
         # The start is over: what lives now lives long, and the collector need not look at it again.
@@ -203,12 +225,13 @@ class Server:
         gc.freeze()
         if self._http is not None:
             self._http.start(loop)
-        self._watch = FileWatch(loop, self.files_changed)
-        self._watch.start(self.content.paths)
-        self.files_changed()  # what changed between the first reading and the first watch
+        keeper = loop.create_task(self._keep_fresh())
         await self._stopping.wait()
-        self.is_ready = False
         log.info("stopping")
+        self.is_ready = False
+        keeper.cancel()
+        if self._watch is not None:
+            self._watch.stop()
 
     def repin(self, pin: Pin) -> None:
         """Serve another view than the one asked for at the start."""
@@ -219,61 +242,78 @@ class Server:
         """End `serve`."""
         self._stopping.set()
 
-    async def close(self) -> None:
-        """Answer what is in flight, within `DRAIN_S`, then close everything."""
+    async def drain(self) -> None:
+        """Wait until every query in flight is answered, at most `DRAIN_S`."""
         loop = asyncio.get_running_loop()
-        if self._watch is not None:
-            self._watch.stop()
-        self.listeners.stop()
         deadline = loop.time() + DRAIN_S
         while self.responder.in_flight and loop.time() < deadline:  # noqa: ASYNC110 (a plain int, on the hot path)
             await asyncio.sleep(0.01)
+
+    async def close(self) -> None:
+        """Take no more queries, answer what is in flight, close everything."""
+        self.listeners.stop()
+        await self.drain()
         self.forwarder.close()
         await asyncio.sleep(0)  # the last replies leave
         self.listeners.close()
         if self._http is not None:
             self._http.stop()
 
-    def files_changed(self) -> None:
-        """Read again what has changed and serve it."""
-        if self.content.refresh():
-            self._swap()
-            log.info("serving %s", self.describe())
-        if self._watch is not None:
-            self._watch.follow(self.content.paths)
-
     def reload(self) -> None:
         """SIGHUP: the configuration, resolv.conf and every file anew; what is wrong leaves the last good state."""
+        self._hangup = True
+        self._stale.set()
+
+    async def _keep_fresh(self) -> None:
+        """Read anew whatever has changed, one reading at a time, on a thread: answering goes on meanwhile."""
+        from resolver.sources.watch import FileWatch
+
+        self._watch = FileWatch(asyncio.get_running_loop(), self._stale.set)
+        self._stale.set()  # for what changed between the first reading and the first watch
+        while True:
+            hangup, self._hangup = self._hangup, False
+            self._stale.clear()
+            try:
+                if not hangup or await self._take_over():
+                    changed = await asyncio.to_thread(self._refresh)
+                    if changed or hangup:
+                        self._swap()
+                        log.info("serving %s", self.describe())
+            except Exception:
+                log.exception("a reload failed; the last good state serves on")
+            await self._stale.wait()
+
+    def _refresh(self) -> bool:
+        assert self._watch is not None
+        self._watch.follow(self.content.paths)
+        changed = self.content.refresh()
+        if changed:
+            self._watch.follow(self.content.paths)
+        return changed
+
+    async def _take_over(self) -> bool:
+        """Load the configuration and go by it; False when it cannot be used and the last one stays."""
         try:
-            settings = self._load_settings()
+            settings = await asyncio.to_thread(self._load_settings)
         except PydnsError as error:
             self.content.reloads[CONFIG].count(success=False)
-            log.error("the configuration stays as it was: %s", error)
-            return
+            for line in str(error).splitlines():
+                log.error("the configuration stays as it was: %s", line)
+            return False
         self.content.reloads[CONFIG].count(success=True)
-        task = asyncio.get_running_loop().create_task(self._take_over(settings))
-        self._reloading.add(task)
-        task.add_done_callback(self._reloading.discard)
-
-    async def _take_over(self, settings: Settings) -> None:
-        former = self.settings
-        if settings.metrics != former.metrics:
+        if settings.metrics != self.settings.metrics:
             log.warning("metrics.listen is taken over at the next start only")
         self.settings = settings
         self.content.point_at(
             settings.registry_files, settings.zone_paths, view_settings(settings, self._fallback_gateways())
         )
-        self.content.refresh()
         self._resolv_conf = read_resolv_conf(settings.resolv_conf)
         if self.listeners.addresses:
             try:
                 await self.bind()
             except StartError as error:
                 log.error("the listeners stay as they were: %s", error)
-        self._swap()
-        if self._watch is not None:
-            self._watch.follow(self.content.paths)
-        log.info("reloaded: serving %s", self.describe())
+        return True
 
     def _swap(self) -> None:
         self.forwarder.max_in_flight = self.settings.max_in_flight

@@ -117,6 +117,7 @@ class Sidecar:
             if watched is not None:
                 loop.remove_reader(watched)
                 os.close(watched)
+            await server.drain()  # while the rules still lead the replies back
         finally:
             keeper.stop()
             attachment.withdraw()

@@ -25,6 +25,7 @@ from resolver.wire.constants import (
     FORMERR,
     MAX_MESSAGE_SIZE,
     NOTIMP,
+    OPCODE_MASK,
     RCODE_MASK,
     REFUSED,
     SERVFAIL,
@@ -40,6 +41,7 @@ Send = Callable[[bytes], None]
 MAX_VARIANTS = 16
 """How many orders of an answer's records are kept ready."""
 _MAX_TURNS = 8192
+_OPCODE_OCTET = OPCODE_MASK >> 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +139,17 @@ class Responder:
         rcode = NOTIMP if verdict is Verdict.NOTIMP else FORMERR
         self.stats.count_request(transport, 0)
         self.stats.responses[rcode, "sanity"] += 1
-        send(error_reply(wire, rcode))
+        send(self._not_implemented(wire, transport) if rcode == NOTIMP else error_reply(wire, rcode))
         return True
+
+    def _not_implemented(self, wire: bytes, transport: int) -> bytes:
+        """NOTIMP, with question and OPT when the message reads like a query (RFC 6891 6.1.1), else a bare header."""
+        opcode = wire[2] & _OPCODE_OCTET
+        query = scan(wire[:2] + bytes((wire[2] ^ opcode,)) + wire[3:])
+        if isinstance(query, Verdict):
+            return error_reply(wire, NOTIMP)
+        reply = compose(query, Answer(NOTIMP), _limit(query, transport))
+        return reply[:2] + bytes((reply[2] | opcode,)) + reply[3:]
 
     def _answer(self, query: Query, host: str, transport: int, send: Send, started: float) -> None:
         state = self._state

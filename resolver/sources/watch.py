@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,21 +42,18 @@ class FileWatch:
         self._watches: dict[Path, tuple[ObservedWatch, Identity]] = {}
         self._first_event_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._recheck: asyncio.TimerHandle | None = None
-
-    def start(self, paths: Sequence[Path]) -> None:
-        """Begin to watch; the import of watchdog is done here, after the server answers already."""
-        from watchdog.observers import Observer
-
-        self._observer = Observer()
-        self._observer.start()
-        self.follow(paths)
-        self._recheck = self._loop.call_later(RECHECK_S, self._look_again)
+        self._recheck = loop.call_later(RECHECK_S, self._look_again)
 
     def follow(self, paths: Iterable[Path]) -> None:
-        """Watch what these paths lead to now; called again after every change, since links and inodes move."""
+        """Watch what these paths lead to now; called again after every change, since links and inodes move.
+
+        Blocks, and may be called on any one thread at a time. watchdog is imported by the first call.
+        """
         if self._observer is None:
-            return
+            from watchdog.observers import Observer
+
+            self._observer = Observer()
+            self._observer.start()
         wanted = {place: _identity(place) for path in paths for place in places_of(path)}
         for place, (watch, known) in list(self._watches.items()):
             if wanted.get(place) != known:
