@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +24,7 @@ from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Upstream, drop_own, parse_upstream
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.stages import ForwardPolicy, InternalNames
-from resolver.server.listeners import Listeners, bind
+from resolver.server.listeners import Address, Listeners, bind
 from resolver.server.responder import Pin, Responder, State
 from resolver.server.tcp import TcpLimits
 from resolver.views import ViewSettings
@@ -37,6 +39,9 @@ log = logging.getLogger(__name__)
 WILDCARDS = ("0.0.0.0", "::")
 DRAIN_S = 1.5
 """How long queries in flight may still take when the server ends; the rest of 2 s is for cleaning up."""
+
+DESCRIPTORS = 65536
+"""How many files may be open, where the hard limit lets them: a look-up under way is a socket for each try."""
 
 
 def chain_of(settings: Settings) -> Chain:
@@ -53,6 +58,25 @@ def chain_of(settings: Settings) -> Chain:
 def view_settings(settings: Settings, fallback_gateways: tuple[IPAddress, ...]) -> ViewSettings:
     """What the answers of every view are made with."""
     return ViewSettings(settings.ttl, settings.negative_ttl, fallback_gateways)
+
+
+def pin_of(settings: Settings) -> Pin | None:
+    """The view that the configuration gives every client, if it does."""
+    return Pin(settings.networks) if settings.networks else None
+
+
+def tcp_limits(settings: Settings) -> TcpLimits:
+    """What a TCP client may do."""
+    return TcpLimits(idle_s=settings.tcp_idle_s, connections=settings.tcp_connections)
+
+
+def raise_descriptor_limit() -> None:
+    """Shells and systemd give a soft limit of 1,024, for the sake of programs that use select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def read_resolv_conf(path: Path) -> ResolvConf:
@@ -80,12 +104,12 @@ def offline_state(settings: Settings) -> State:
         upstreams=settings.upstreams or own_upstreams(resolv_conf.nameservers),
         own_upstreams=own_upstreams,
         options=ForwardOptions.of(resolv_conf),
-        pin=Pin(settings.networks) if settings.networks else None,
+        pin=pin_of(settings),
     )
 
 
 def _is_local(upstream: Upstream) -> bool:
-    """True when the upstream's address is one of this machine's; a UDP socket that connects asks routing, sends nothing."""
+    """True when the upstream's address is one of this machine's: to connect a UDP socket asks routing, nobody else."""
     family = socket.AF_INET6 if upstream.is_ipv6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
@@ -110,6 +134,7 @@ class Server:
     ) -> None:
         self.settings = settings
         self.pin = pin
+        self._pin_follows_settings = pin == pin_of(settings)
         self._load_settings = load_settings
         self._fallback_gateways = fallback_gateways
         self._namespace_upstreams = namespace_upstreams
@@ -140,17 +165,17 @@ class Server:
             loop.add_signal_handler(name, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         self._has_namespace = namespace_sockets is not None
+        raise_descriptor_limit()
         self.content.refresh()
-        self._check_networks()
+        if self.pin is not None and (faults := self._unknown_networks(self.pin)):
+            raise ConfigError([*(fault for fault in self.content.faults if not fault.is_warning), *faults])
         self._resolv_conf = read_resolv_conf(self.settings.resolv_conf)
         self.forwarder = Forwarder(
             in_namespace=namespace_sockets,
             max_in_flight=self.settings.max_in_flight,
         )
         self.responder = Responder(self.make_state(), self.forwarder)
-        self.listeners = Listeners(
-            self.responder, TcpLimits(idle_s=self.settings.tcp_idle_s, connections=self.settings.tcp_connections)
-        )
+        self.listeners = Listeners(self.responder, tcp_limits(self.settings))
 
     def make_state(self) -> State:
         """What answers are to be made from, by the settings and the files as they were read last."""
@@ -180,21 +205,17 @@ class Server:
         }
         return drop_own(upstreams, own)
 
-    def _check_networks(self) -> None:
-        if self.pin is None:
-            return
+    def _unknown_networks(self, pin: Pin) -> list[Fault]:
         known = self.content.views.tables
-        faults = [
+        return [
             Fault(
                 "--network",
                 f"there is no network {name!r}",
                 "there are: " + (", ".join(sorted(known)) or "none at all"),
             )
-            for name in self.pin.networks
+            for name in pin.networks
             if name not in known
         ]
-        if faults:
-            raise ConfigError([*(fault for fault in self.content.faults if not fault.is_warning), *faults])
 
     async def bind(self) -> None:
         """Listen at the configured addresses. Raises StartError."""
@@ -214,6 +235,8 @@ class Server:
             log.warning("no metrics: %s", str(error).replace("--listen", "--metrics"))
             return
         self._http = http_server(sock, self)
+        shown = Address(self.settings.metrics.host, sock.getsockname()[1])
+        log.info("metrics at http://%s/metrics", shown)
 
     async def serve(self, banner: str) -> None:
         """Answer until a signal ends it; ``banner`` is what the ready line says."""
@@ -256,6 +279,8 @@ class Server:
         self.forwarder.close()
         await asyncio.sleep(0)  # the last replies leave
         self.listeners.close()
+        if self._watch is not None:
+            self._watch.stop()
         if self._http is not None:
             self._http.stop()
 
@@ -277,6 +302,7 @@ class Server:
                 if not hangup or await self._take_over():
                     changed = await asyncio.to_thread(self._refresh)
                     if changed or hangup:
+                        self._follow_networks()
                         self._swap()
                         log.info("serving %s", self.describe())
             except Exception:
@@ -296,10 +322,12 @@ class Server:
         try:
             settings = await asyncio.to_thread(self._load_settings)
         except PydnsError as error:
+            self.content.config_faults = error.faults if isinstance(error, ConfigError) else ()
             self.content.reloads[CONFIG].count(success=False)
             for line in str(error).splitlines():
                 log.error("the configuration stays as it was: %s", line)
             return False
+        self.content.config_faults = ()
         self.content.reloads[CONFIG].count(success=True)
         if settings.metrics != self.settings.metrics:
             log.warning("metrics.listen is taken over at the next start only")
@@ -308,12 +336,23 @@ class Server:
             settings.registry_files, settings.zone_paths, view_settings(settings, self._fallback_gateways())
         )
         self._resolv_conf = read_resolv_conf(settings.resolv_conf)
+        self.listeners.limit(tcp_limits(settings))
         if self.listeners.addresses:
             try:
                 await self.bind()
             except StartError as error:
                 log.error("the listeners stay as they were: %s", error)
         return True
+
+    def _follow_networks(self) -> None:
+        """Pin what the configuration pins now, unless the command line has said something else."""
+        pin = pin_of(self.settings)
+        if not self._pin_follows_settings or pin == self.pin:
+            return
+        if pin is not None and (faults := self._unknown_networks(pin)):
+            log.error("the view stays as it was: %s", ConfigError(faults))
+            return
+        self.pin = pin
 
     def _swap(self) -> None:
         self.forwarder.max_in_flight = self.settings.max_in_flight

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from resolver.errors import Fault
+from resolver.registry.model import Contribution
 from resolver.registry.store import Store
 from resolver.sources.files import RegistryFiles
 from resolver.sources.zonefiles import ZoneLoad, load_zones
@@ -49,12 +50,17 @@ class Content:
     def __init__(self, registry_paths: Sequence[Path], zone_paths: Sequence[Path], settings: ViewSettings) -> None:
         self.reloads = {kind: Reloads() for kind in (CONFIG, REGISTRY, ZONES)}
         self.settings = settings
+        self.config_faults: tuple[Fault, ...] = ()
+        """Why the configuration could not be read anew; empty while it is in order."""
         self._registry = RegistryFiles(registry_paths)
         self._zone_paths = tuple(zone_paths)
         self._store = Store()
         self._zone_load: ZoneLoad | None = None
         self._registry_faults: tuple[Fault, ...] = ()
+        self._contributions: tuple[Contribution, ...] = ()
         self._views: Views | None = None
+        self._is_stale = False
+        """The views were made with other settings; they stay until the next refresh is through."""
         self._reported: set[Fault] = set()
 
     @property
@@ -67,7 +73,7 @@ class Content:
     def faults(self) -> tuple[Fault, ...]:
         """Everything that is wrong now, warnings too."""
         zones = self._zone_load.faults if self._zone_load is not None else ()
-        return (*self._registry_faults, *self._store.warnings, *zones)
+        return (*self.config_faults, *self._registry_faults, *self._store.warnings, *zones)
 
     @property
     def zones(self) -> ZoneSet:
@@ -84,12 +90,11 @@ class Content:
 
     def point_at(self, registry_paths: Sequence[Path], zone_paths: Sequence[Path], settings: ViewSettings) -> None:
         """Serve other files, or with other settings, from the next refresh on."""
-        if tuple(registry_paths) != self._registry.paths:
-            self._registry = RegistryFiles(registry_paths)
+        self._registry.paths = tuple(registry_paths)
         self._zone_paths = tuple(zone_paths)
         if settings != self.settings:
             self.settings = settings
-            self._views = None
+            self._is_stale = True
 
     def refresh(self) -> bool:
         """Read again whatever has changed; True when the views are new ones.
@@ -97,7 +102,8 @@ class Content:
         Faults are logged when they are new, so that a file that stays wrong is reported once.
         """
         changed = self._refresh_registry() | self._refresh_zones()
-        if changed or self._views is None:
+        if changed or self._is_stale or self._views is None:
+            self._is_stale = False
             self._views = Views(self._store.snapshot, self.zones, self.settings, self._views)
             changed = True
         self._report()
@@ -105,9 +111,9 @@ class Content:
 
     def _refresh_registry(self) -> bool:
         refreshed = self._registry.refresh()
-        faults_changed = refreshed.faults != self._registry_faults
-        self._registry_faults = refreshed.faults
-        if not refreshed.changed and not faults_changed:
+        before = self._registry_faults, self._contributions
+        self._registry_faults, self._contributions = refreshed.faults, refreshed.contributions
+        if not refreshed.changed and before == (refreshed.faults, refreshed.contributions):
             return False
         self.reloads[REGISTRY].count(success=all(fault.is_warning for fault in refreshed.faults))
         self._store.replace(refreshed.contributions)

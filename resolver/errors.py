@@ -52,10 +52,6 @@ class ConfigError(InputError):
     """The configuration (file, environment or flags) cannot be used."""
 
 
-class SourceError(InputError):
-    """A registry or zone file cannot be used."""
-
-
 class WireError(PydnsError):
     """A peer sent bytes that are not a DNS message (RFC 1035 4)."""
 
@@ -66,7 +62,3 @@ class StartError(PydnsError):
 
 class AttachError(StartError):
     """A network namespace cannot be entered, or its rules or resolv.conf cannot be changed."""
-
-
-class UpstreamError(PydnsError):
-    """An upstream gave no usable reply."""

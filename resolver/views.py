@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from resolver.registry.index import SubnetIndex
 from resolver.registry.model import Endpoint, IPNetwork, Origin, Snapshot
-from resolver.registry.table import HostTable, NetworkTable
+from resolver.registry.table import HostTable, NetworkTable, canonical_name
 from resolver.wire.name import IPAddress, WireName, fold, from_text, suffixes_of
 from resolver.wire.ready import ReadyTable
 from resolver.zones.model import ZoneSet
@@ -55,7 +55,7 @@ class View:
     tables: tuple[NetworkTable, ...]
     """The asker's networks, in the order in which they are asked."""
     by_suffix: dict[WireName, NetworkTable]
-    """The same by their folded names."""
+    """The same by their folded names; of two that differ in letter case only, the one that is asked first."""
     settings: ViewSettings
     serial: int
     hosts: HostTable
@@ -106,10 +106,11 @@ class View:
         """The PTR target of an address, its TTL and where it was written; None when no endpoint of the view has it."""
         for table in self.tables:
             if (endpoint := table.by_address.get(address)) is not None:
-                target = from_text(f"{endpoint.dns_names()[0]}.{table.network.name}")
+                target = canonical_name(endpoint, table.network.name)
                 return target, self.ttl_of(table, endpoint), endpoint.origin
-        if (line := self.hosts.by_address.get(address)) is not None:
-            return from_text(line.names[0]), self.settings.ttl, line.origin
+        if (named := self.hosts.by_address.get(address)) is not None:
+            target, line = named
+            return target, self.settings.ttl, line.origin
         return None
 
     def ttl_of(self, table: NetworkTable, endpoint: Endpoint) -> int:
@@ -189,7 +190,7 @@ class Views:
     def pinned(self, networks: Sequence[str], endpoint: str | None) -> View:
         """The view of exactly these networks, as the container named ``endpoint`` sees them.
 
-        A network that does not exist (any more) contributes nothing; `unknown_networks` tells.
+        A network that does not exist (any more) contributes nothing.
         """
         wanted = set(networks)
         names = tuple(name for name in self.tables if name in wanted)
@@ -200,8 +201,7 @@ class Views:
 
     def networks_of(self, endpoint: str) -> tuple[str, ...]:
         """The networks on which there is an endpoint of that container name."""
-        key = fold(from_text(endpoint))
-        return tuple(name for name, table in self.tables.items() if _named(table, key) is not None)
+        return tuple(name for name, table in self.tables.items() if _named(table, endpoint) is not None)
 
     def all_made(self) -> Iterable[View]:
         """Every view that has answered anything, for the counters."""
@@ -212,9 +212,8 @@ class Views:
         links: dict[str, dict[WireName, WireName]] = {}
         servers: tuple[str, ...] = ()
         if endpoint is not None:
-            key = fold(from_text(endpoint))
             for table in tables:
-                asker = _named(table, key)
+                asker = _named(table, endpoint)
                 if asker is not None:
                     links[table.network.name] = {
                         fold(from_text(alias)): fold(from_text(target)) for alias, target in asker.links
@@ -222,7 +221,7 @@ class Views:
                     servers = servers or asker.servers
         return View(
             tables=tables,
-            by_suffix={table.suffix: table for table in tables},
+            by_suffix={table.suffix: table for table in reversed(tables)},
             settings=self.settings,
             serial=self.snapshot.serial,
             hosts=self._hosts,
@@ -235,8 +234,12 @@ class Views:
         )
 
 
-def _named(table: NetworkTable, key: WireName) -> Endpoint | None:
-    """The endpoint whose container name is ``key``; an alias of another one does not count."""
+def _named(table: NetworkTable, name: str) -> Endpoint | None:
+    """The endpoint whose container name that is; an alias of another one does not count."""
+    try:
+        key = fold(from_text(name))
+    except ValueError:
+        return None
     for endpoint in table.names.get(key, ()):
         if fold(from_text(endpoint.name)) == key:
             return endpoint

@@ -17,8 +17,8 @@ from resolver.forward.upstreams import Upstream, parse_upstream
 from resolver.intake.convert import to_struct
 from resolver.intake.toml import Lines, Path, parse
 from resolver.server.listeners import Address, parse_address
-from resolver.sources.base import check_name
 from resolver.sources.base import parse_address as parse_ip
+from resolver.sources.base import parse_name
 from resolver.sources.files import read_text
 from resolver.wire.name import IPAddress
 
@@ -73,6 +73,7 @@ class _Loader:
             for part in override.key[:-1]:
                 inner = table.setdefault(part, {})
                 if not isinstance(inner, dict):
+                    self._report((part,), f"{inner!r} is not a table", f"write [{part}] with keys below it")
                     inner = table[part] = {}
                 table = inner
             table[override.key[-1]] = override.value
@@ -153,7 +154,7 @@ class _Loader:
         def complain(message: str, fix: str) -> None:
             self._report(("internal", "zones"), message, fix)
 
-        return tuple(zone for zone in self._spec.internal.zones if check_name(zone, complain))
+        return tuple(name for zone in self._spec.internal.zones if (name := parse_name(zone, complain)) is not None)
 
     def _internal_names(self) -> dict[str, tuple[IPAddress, ...] | None]:
         names: dict[str, tuple[IPAddress, ...] | None] = {}
@@ -163,7 +164,7 @@ class _Loader:
             def complain(message: str, fix: str, path: Path = path) -> None:
                 self._report(path, message, f'{fix}, or "{AUTO}"')
 
-            if not check_name(name, complain):
+            if parse_name(name, complain) is None:
                 continue
             if value == AUTO:
                 names[name] = None

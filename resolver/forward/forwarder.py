@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from resolver.forward.failures import Failure, failure_of_rcode
@@ -161,6 +161,8 @@ class _Running:
         self._done = done
         self._asked: list[_Asked] = []
         self._timer: asyncio.TimerHandle | None = None
+        if options.edns0 and query.edns is not None:
+            options = replace(options, edns0=False)  # the OPT is the client's, and so is what becomes of it
         now = forwarder._loop.time()
         self._policy = Lookup(upstreams, options, over_tcp, now, forwarder.lookups)
         forwarder._under_way.add(self)

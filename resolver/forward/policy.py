@@ -16,14 +16,15 @@ time still wins. The *newest* try is the one whose time runs.
 | no TCP connection, client on TCP           | the server is asked over UDP                                        |
 | ICMP error, malformed reply, TCP fails     | a failure                                                           |
 | the newest try fails                       | the next of the schedule is asked at once                           |
-| an older try fails                         | nothing, unless it was the last one open                            |
+| an older try fails                         | nothing, unless nobody else is waited for                           |
 | the newest try's time is over              | the next of the schedule is asked                                   |
 | the next failed in this look-up            | it is passed over. When the schedule is through, a server that gave |
-|                                            | no usable bytes is asked again; one that said an rcode is not       |
+|                                            | no usable bytes is asked again, for 0.4 s; one that said an rcode   |
+|                                            | is not                                                              |
 | the next was asked over TCP, in vain       | it is asked over UDP                                                |
 | nobody is left, a truncated reply is kept  | that reply ends the look-up                                         |
-| nobody is left, a try is open              | all that remains of the budget is waited                            |
-| nobody is left, no try is open             | the look-up ends with the reply that was kept, else with an EDE     |
+| nobody is left, a server is silent so far  | all that remains of the budget is waited                            |
+| nobody is left, every server has failed    | the look-up ends with the reply that was kept, else with an EDE     |
 | the budget is over                         | the same                                                            |
 
 Who is asked first, how long a try's time is and when the next one starts is settled in `_order`, `_try_time` and
@@ -68,14 +69,13 @@ DEFAULT_OPTIONS = ForwardOptions()
 class Try:
     """One query to one upstream."""
 
-    __slots__ = ("edns0", "is_late", "is_open", "over_tcp", "upstream")
+    __slots__ = ("edns0", "is_late", "over_tcp", "upstream")
 
     def __init__(self, upstream: Upstream, over_tcp: bool, edns0: bool) -> None:
         self.upstream = upstream
         self.over_tcp = over_tcp
         self.edns0 = edns0
         """An OPT of ours is to be added if the client sent none."""
-        self.is_open = True
         self.is_late = False
         """Its time is over."""
 
@@ -115,7 +115,6 @@ class Lookup:
         "_kept",
         "_kept_rcode",
         "_newest",
-        "_open",
         "_order",
         "_passed",
         "_slots",
@@ -138,7 +137,6 @@ class Lookup:
         self._again: list[Upstream] = []  # passed over; asked when the schedule is through
         self._tried: dict[Upstream, Failure | None] = {}  # in the order of their first try; None: silent so far
         self._newest: Try | None = None
-        self._open = 0
         self._truncated: Finish | None = None
         self._kept: Finish | None = None
         self._kept_rcode = NOERROR
@@ -161,7 +159,6 @@ class Lookup:
                 return Finish(reply, upstream, None)
             return self._was_truncated(attempt, Finish(reply, upstream, None), now)
         if attempt.edns0 and rcode in (FORMERR, NOTIMP, BADVERS):
-            self._close(attempt)
             return self._send(upstream, attempt.over_tcp, False, now)
         if self._kept is None or (rcode == SERVFAIL and self._kept_rcode != SERVFAIL):
             self._kept, self._kept_rcode = Finish(reply, upstream, None), rcode
@@ -169,13 +166,12 @@ class Lookup:
 
     def failed(self, attempt: Try, failure: Failure, now: float) -> Step:
         """A try came to nothing."""
-        self._close(attempt)
         is_newest = attempt is self._newest
         if is_newest and self._client_tcp and attempt.over_tcp and failure in NO_CONNECTION:
             return self._send(attempt.upstream, False, attempt.edns0, now)
         if self._tried.get(attempt.upstream) is not Failure.TRUNCATED:
             self._tried[attempt.upstream] = failure
-        if is_newest or not self._open:
+        if is_newest or (self._newest is None and not self._is_anyone_silent()):
             return self._advance(now)
         return Wait(self._wake_at)
 
@@ -190,7 +186,6 @@ class Lookup:
     def _was_truncated(self, attempt: Try, finish: Finish, now: float) -> Step:
         if not self._client_tcp and self._tried.get(attempt.upstream) is not Failure.TRUNCATED:
             self._truncated = self._truncated or finish
-            self._close(attempt)
             # Whatever becomes of TCP, to ask this server again over UDP would bring the same.
             self._tried[attempt.upstream] = Failure.TRUNCATED
             return self._send(attempt.upstream, True, attempt.edns0, now)
@@ -202,7 +197,7 @@ class Lookup:
             # TCP that did not come to a reply before is not waited for a second time.
             over_tcp = self._client_tcp and upstream not in self._tried
             return self._send(upstream, over_tcp, self._edns0, now)
-        if self._truncated is not None or not self._open:
+        if self._truncated is not None or not self._is_anyone_silent():
             return self.give_up()
         self._newest = None
         self._wake_at = self._deadline
@@ -210,18 +205,20 @@ class Lookup:
 
     def _send(self, upstream: Upstream, over_tcp: bool, edns0: bool, now: float) -> Send:
         self._tried.setdefault(upstream, None)
+        failure = self._tried[upstream]
         self._newest = attempt = Try(upstream, over_tcp, edns0)
-        self._open += 1
-        if self._passed < self._slots or self._again or self._truncated is not None:
+        if failure is not None and failure not in FINAL:
+            # A kernel limits the rate of its ICMP errors: silence now is the same failure, and not worth the budget.
+            self._wake_at = min(now + MIN_TRY_S, self._deadline)
+        elif self._passed < self._slots or self._again or self._truncated is not None:
             self._wake_at = min(now + self._try_s, self._deadline)
         else:
             self._wake_at = self._deadline
         return Send(attempt, self._wake_at)
 
-    def _close(self, attempt: Try) -> None:
-        if attempt.is_open:
-            attempt.is_open = False
-            self._open -= 1
+    def _is_anyone_silent(self) -> bool:
+        """Whether a server was asked that neither answered nor failed: a try of it is open."""
+        return None in self._tried.values()
 
     def _next(self) -> Upstream | None:
         """The next upstream of the schedule, after it one of those that were passed over; None when all is used up."""

@@ -7,22 +7,28 @@ messages.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
+import msgspec.structs
 
 from resolver.errors import Fault
 from resolver.intake.toml import Path
 
 _S = TypeVar("_S", bound=msgspec.Struct)
-_PLURALS = {
+_WORDS = {
     "str": "text",
     "int": "a whole number",
+    "float": "a number",
     "bool": "true or false",
     "array": "a list",
     "object": "a table",
 }
+_QUOTED = re.compile("`([^`]*)`")
+_INDEX = re.compile(r"\[(\d+)\]")
+_MAX_SHOWN = 60
 
 Report = Callable[[Path, str, str], None]
 """Called with the path of a faulty value, what is wrong, and how to mend it."""
@@ -34,6 +40,10 @@ def to_struct(raw: object, kind: type[_S], path: Path, report: Report) -> _S:
     A required key that is missing or faulty is reported too, and then stands as None: a caller that had a report uses
     the result only to look for more faults.
     """
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError:
+        pass  # key by key, to find everything that is wrong
     values: dict[str, Any] = {}
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     if not isinstance(raw, Mapping):
@@ -51,7 +61,7 @@ def to_struct(raw: object, kind: type[_S], path: Path, report: Report) -> _S:
         try:
             values[field.name] = msgspec.convert(value, nested)
         except msgspec.ValidationError as error:
-            report((*path, key), *_explain(value, error))
+            report((*path, key), *_explain(value, error, nested))
     for field in fields.values():
         if field.name not in values and field.required:
             if field.encode_name not in raw:
@@ -74,11 +84,22 @@ def _suggestion(key: str, known: list[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else "known are: " + ", ".join(sorted(known))
 
 
-def _explain(value: object, error: msgspec.ValidationError) -> tuple[str, str]:
-    """What msgspec says, in words that need no knowledge of Python: the value, and what is expected."""
+def _explain(value: object, error: msgspec.ValidationError, kind: Any) -> tuple[str, str]:
+    """What msgspec says, in words that need no knowledge of Python: what is wrong, and what to write."""
     text, _, at = str(error).partition(" - at `$")
-    for name, words in _PLURALS.items():
-        text = text.replace(f"`{name}`", words)
-    where = f" at {at.rstrip('`')}" if at else ""
-    text = text.removeprefix("Expected ").replace("| null", "").replace("`", "")
-    return f"{value!r} cannot be used{where}: expected {text}", ""
+    where = ""
+    if (index := _INDEX.match(at)) and isinstance(value, list):
+        value, where = value[int(index[1])], f" at {index[0]}"
+    shown = repr(value)
+    message = f"{shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + '…'} cannot be used{where}"
+    if get_origin(kind) is Literal:
+        return message, "write one of: " + ", ".join(map(repr, get_args(kind)))
+    text = _QUOTED.sub(lambda quoted: _in_words(quoted[1]), text)
+    if not text.startswith("Expected "):
+        return f"{message}: {text[0].lower()}{text[1:]}", ""
+    expected, _, got = text.removeprefix("Expected ").partition(", got ")
+    return message + (f": it is {got}" if got else ""), f"write {expected}"
+
+
+def _in_words(kinds: str) -> str:
+    return " or ".join(_WORDS.get(kind, kind) for kind in kinds.split(" | ") if kind != "null")

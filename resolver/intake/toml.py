@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
 from typing import Any
 
 from resolver.errors import Fault
@@ -32,9 +31,11 @@ def parse(text: str, place: str) -> tuple[dict[str, Any], Fault | None]:
         found = _AT_LINE.search(message)
         line = int(found[1]) if found else text.count("\n") + 1
         reason = _AT_LINE.sub("", message).strip()
-        source = text.splitlines()
+        source = text.split("\n")
         shown = source[line - 1].strip() if 0 < line <= len(source) else ""
         return {}, Fault(place, f"not TOML: {reason} in {shown!r}", "see https://toml.io/en/v1.0.0", line=line)
+    except (ValueError, RecursionError):
+        return {}, Fault(place, "its numbers are too long, or its lists nested too deeply", "shorten them")
 
 
 class Lines:
@@ -42,18 +43,25 @@ class Lines:
 
     def __init__(self, text: str) -> None:
         self._lines: dict[Path, int] = {}
+        implied: dict[Path, int] = {}
         table: Path = ()
         arrays: dict[Path, int] = {}
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if header := _TABLE.match(line):
                 table = _split(header[2])
                 if header[1] == "[[":
                     index = arrays.get(table, -1) + 1
                     arrays[table] = index
                     table = (*table, str(index))
-                self._lines.setdefault(table, number)
+                path = table
             elif key := _KEY.match(line):
-                self._lines.setdefault(table + _split(key[1]), number)
+                path = table + _split(key[1])
+            else:
+                continue
+            self._lines.setdefault(path, number)
+            for length in range(1, len(path)):  # [networks.mynet.endpoints.db] alone makes [networks.mynet] too
+                implied.setdefault(path[:length], number)
+        self._lines = implied | self._lines
 
     def of(self, path: Path) -> int | None:
         """The line of a key, or of the nearest table around it; None for the document itself."""
@@ -65,8 +73,3 @@ class Lines:
 
 def _split(dotted: str) -> Path:
     return tuple(part[1:-1] if part[0] in "\"'" else part for part in _PARTS.findall(dotted))
-
-
-def is_table(value: object) -> bool:
-    """True for what TOML calls a table."""
-    return isinstance(value, Mapping)

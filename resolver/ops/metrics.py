@@ -85,9 +85,7 @@ class PydnsCollector:
         for kind, count in readings.registry_size().items():
             size.add_metric([kind], count)
         yield size
-        yield GaugeMetricFamily(
-            "pydns_config_faults", "Faults in the files now, warnings too.", value=readings.faults()
-        )
+        yield GaugeMetricFamily("pydns_faults", "Faults in the files now, warnings too.", value=readings.faults())
         yield from self._reloads(readings.reloads())
         if (repairs := readings.repairs()) is not None:
             yield CounterMetricFamily(

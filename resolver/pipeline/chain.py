@@ -11,8 +11,9 @@ from typing import Protocol
 
 from resolver.pipeline.outcome import Decision, Forward, Question, Reply
 from resolver.pipeline.stages import ForwardPolicy, InternalNames, RegistryNames, ReverseNames, StaticZones
+from resolver.registry.model import Origin
 from resolver.views import View
-from resolver.wire.constants import AXFR, BADVERS, CLASS_IN, EDE_NOT_SUPPORTED, IXFR, REFUSED, SERVFAIL
+from resolver.wire.constants import AXFR, BADVERS, CLASS_IN, EDE_NOT_SUPPORTED, EDE_OTHER, IXFR, REFUSED, SERVFAIL
 from resolver.wire.name import fold
 from resolver.wire.query import Query
 from resolver.wire.reply import Answer
@@ -52,28 +53,31 @@ class Chain:
             return Decision(refused, SANITY)
         question = Question(query.qname, query.key, query.qtype)
         chased: tuple[RRset, ...] = ()
+        origins: tuple[Origin, ...] = ()
         decision = self._ask(question, view)
         first = decision.stage
-        for _ in range(MAX_CHASE):
+        for _ in range(MAX_CHASE + 1):
             outcome = decision.outcome
             if isinstance(outcome, Forward):
                 return Decision(Forward(outcome.question, outcome.servers, chased), decision.stage)
             if outcome.cname_target is None:
-                return decision if not chased else Decision(_joined(chased, outcome), first)
+                return decision if not chased else Decision(_joined(chased, outcome, origins), first)
             chased += outcome.answer.answer
+            origins += outcome.origins
             target = outcome.cname_target
             decision = self._ask(Question(target, fold(target), query.qtype), view)
-        return Decision(Reply(Answer(SERVFAIL, chased, ede=(0, "a chain of CNAME records does not end"))), first)
+        endless = Answer(SERVFAIL, chased, ede=(EDE_OTHER, "a chain of CNAME records does not end"))
+        return Decision(Reply(endless, origins=origins), first)
 
     def _ask(self, question: Question, view: View) -> Decision:
         for stage in self.stages:
             if (outcome := stage.resolve(question, view)) is not None:
                 return Decision(outcome, stage.name)
-        return Decision(Reply(Answer(SERVFAIL)), SANITY)
+        return Decision(Reply(Answer(SERVFAIL, ede=(EDE_OTHER, "no stage has a verdict on this question"))), SANITY)
 
 
-def _joined(chased: tuple[RRset, ...], last: Reply) -> Reply:
-    """The CNAME records that led here in front of the last answer; authority is the first name's (RFC 1034 4.3.2)."""
+def _joined(chased: tuple[RRset, ...], last: Reply, origins: tuple[Origin, ...]) -> Reply:
+    """The CNAME records that led here in front of the last answer; AA is about the first name (RFC 1035 4.1.1)."""
     return Reply(
         Answer(
             last.answer.rcode,
@@ -84,7 +88,7 @@ def _joined(chased: tuple[RRset, ...], last: Reply) -> Reply:
             ede=last.answer.ede,
         ),
         keep=last.keep,
-        origins=last.origins,
+        origins=origins + last.origins,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from resolver.pipeline.outcome import Forward, Question, Reply
 from resolver.registry.model import Origin, Port
+from resolver.registry.table import canonical_name
 from resolver.views import View, reverse_apex
 from resolver.wire.constants import (
     AAAA,
@@ -79,9 +80,9 @@ class InternalNames:
 
     def resolve(self, question: Question, view: View) -> Reply | None:
         """An answer for every name at or below one of the zones."""
-        for zone in self.zones:
-            if is_below(question.key, zone):
-                return self._in_zone(zone, question, view)
+        for suffix in suffixes_of(question.key):  # the closest zone, should one lie in another
+            if suffix in self.zones:
+                return self._in_zone(suffix, question, view)
         return None
 
     def _in_zone(self, zone: WireName, question: Question, view: View) -> Reply:
@@ -135,7 +136,7 @@ class RegistryNames:
             ports = [port.number for port in endpoint.ports if _serves(port, service, protocol)]
             if not ports:
                 continue
-            target = from_text(f"{endpoint.dns_names()[0]}.{match.network}")
+            target = canonical_name(endpoint, match.network)
             rdatas.extend(srv_rdata(number, target) for number in ports)
             rrsets = (address_rrset(target, family, match.ttl, endpoint.addresses) for family in _FAMILIES)
             additional.extend(rrset for rrset in rrsets if rrset.rdatas)
@@ -218,15 +219,10 @@ class ForwardPolicy:
 
     def resolve(self, question: Question, view: View) -> Reply | Forward:
         """A Forward, or the reason why not as a reply."""
-        is_host_question = question.qtype in _HOST_TYPES
         for suffix in suffixes_of(question.key):
-            if suffix not in view.suffixes:
-                continue
-            if suffix != question.key:
-                return Reply(_negative(NXDOMAIN, suffix, view))
-            if is_host_question:
-                return Reply(_negative(NOERROR, suffix, view))
-        if is_host_question and not self.forward_single_labels and label_count(question.key) == 1:
+            if suffix in view.suffixes:
+                return Reply(_negative(NOERROR if suffix == question.key else NXDOMAIN, suffix, view))
+        if not self.forward_single_labels and question.qtype in _HOST_TYPES and label_count(question.key) == 1:
             return Reply(_negative(NXDOMAIN, ROOT, view))
         if view.is_internal and not view.servers:
             text = "this client is only on internal networks"

@@ -7,7 +7,7 @@ endpoints of the same name.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from resolver.wire.name import IPAddress
@@ -66,13 +66,20 @@ class Endpoint:
             names.append(self.id[:SHORT_ID_LENGTH])
         if self.hostname:
             names.append(self.hostname)
-        return tuple({name.lower().removesuffix("."): name.removesuffix(".") for name in reversed(names)}.values())[
-            ::-1
-        ]
+        return _once(names)
 
     def wildcards(self) -> tuple[str, ...]:
         """The wildcard aliases, each beginning with ``*.``."""
-        return tuple(alias for alias in self.aliases if alias.startswith("*."))
+        return _once(alias for alias in self.aliases if alias.startswith("*."))
+
+
+def _once(names: Iterable[str]) -> tuple[str, ...]:
+    """Each name where it comes first; letter case and a final dot make no other name (RFC 4343)."""
+    first: dict[str, str] = {}
+    for name in names:
+        bare = name.removesuffix(".")
+        first.setdefault(bare.lower(), bare)
+    return tuple(first.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,19 @@ The rules for what is said twice (docs/registry.md lists them with their reasons
 which their sources were declared:
 
 - one network in several sources: endpoints, subnets and gateways are joined; when two sources give ``internal``,
-  ``ttl`` or ``priority`` differently, the first one counts and the other is reported;
+  ``ttl`` or ``priority`` differently, the first one counts and the other is reported; a source that is silent on one of
+  them, or states its default, gives nothing;
+- two networks whose names differ in letter case only: accepted and reported; ``name.network`` means the one that is
+  asked first;
 - one endpoint name twice on a network: the first counts, the second is refused and reported;
 - one address at two endpoints of a network: accepted and reported; the first one has the PTR;
+- an address or a gateway outside the subnets that another source gives: accepted and reported (within one file it is
+  refused there);
+- a ``name.network`` that is longer than a DNS name can be: reported; PTR and SRV name the endpoint in a shorter way;
 - subnets of two networks that overlap: accepted and reported; an asker in the overlap is on both;
 - one name for several endpoints of a network: accepted (a shared alias answers with every address); reported when it
-  is one endpoint's container name, because then somebody else answers for it too.
+  is one endpoint's container name, because then somebody else answers for it too;
+- one name in a hosts file and on a network: accepted and reported; who is on the network gets the network's answer.
 """
 
 from __future__ import annotations
@@ -19,6 +26,7 @@ from dataclasses import replace
 
 from resolver.errors import Fault
 from resolver.registry.model import Contribution, Endpoint, Host, Network, Snapshot
+from resolver.wire.constants import MAX_NAME_SIZE
 from resolver.wire.name import IPAddress
 
 
@@ -51,14 +59,18 @@ def merge(contributions: Sequence[Contribution]) -> tuple[Snapshot, tuple[Fault,
             networks[network.name] = joined
     checked = [_check_endpoints(network, warnings) for network in networks.values()]
     ordered = sorted(checked, key=Network.order)
+    _check_networks(ordered, warnings)
     _check_subnets(ordered, warnings)
+    _check_hosts(hosts, ordered, warnings)
     return Snapshot({network.name: network for network in ordered}, tuple(hosts)), tuple(warnings)
 
 
 def _join(first: Network, second: Network, warnings: list[Fault]) -> Network:
+    stated = {}
     for key in ("internal", "ttl", "priority"):
-        mine, theirs = getattr(first, key), getattr(second, key)
-        if theirs not in (mine, getattr(Network(""), key)):
+        mine, theirs, unstated = (getattr(network, key) for network in (first, second, Network("")))
+        stated[key] = theirs if mine == unstated else mine
+        if theirs not in (stated[key], unstated):
             warnings.append(
                 _warning(
                     second,
@@ -70,8 +82,8 @@ def _join(first: Network, second: Network, warnings: list[Fault]) -> Network:
         first,
         subnets=tuple(dict.fromkeys(first.subnets + second.subnets)),
         gateways=tuple(dict.fromkeys(first.gateways + second.gateways)),
-        ttl=second.ttl if first.ttl is None else first.ttl,
         endpoints=first.endpoints + second.endpoints,
+        **stated,
     )
 
 
@@ -90,7 +102,23 @@ def _check_endpoints(network: Network, warnings: list[Fault]) -> Network:
                 )
             )
             continue
+        if len(endpoint.name) + len(network.name) + 3 > MAX_NAME_SIZE:
+            warnings.append(
+                _warning(
+                    endpoint,
+                    f"{endpoint.name}.{network.name} has over {MAX_NAME_SIZE} octets: nobody can ask for it",
+                    "give it a shorter name",
+                )
+            )
         for address in endpoint.addresses:
+            if network.subnets and not network.holds(address):
+                warnings.append(
+                    _warning(
+                        endpoint,
+                        f"{address} of {endpoint.name!r} is outside the subnets of network {network.name!r}",
+                        "correct the address, or add its subnet",
+                    )
+                )
             holder = by_address.setdefault(address, endpoint)
             if holder is not endpoint:
                 warnings.append(
@@ -114,6 +142,52 @@ def _check_endpoints(network: Network, warnings: list[Fault]) -> Network:
     if len(by_name) == len(network.endpoints):
         return network  # the same object as before, so that its compiled table stays good
     return replace(network, endpoints=tuple(by_name.values()))
+
+
+def _check_networks(networks: Sequence[Network], warnings: list[Fault]) -> None:
+    by_name: dict[str, Network] = {}
+    for network in networks:
+        first = by_name.setdefault(network.name.lower(), network)
+        if first is not network:
+            warnings.append(
+                _warning(
+                    network,
+                    f"network {network.name!r} differs from {first.name!r} ({first.origin}) in letter case only;"
+                    f" NAME.{first.name} means that one",
+                    "give it another name",
+                )
+            )
+        warnings.extend(
+            _warning(
+                network,
+                f"gateway {gateway} is outside the subnets of network {network.name!r}",
+                "correct the address, or add its subnet",
+            )
+            for gateway in network.gateways
+            if network.subnets and not network.holds(gateway)
+        )
+
+
+def _check_hosts(hosts: Sequence[Host], networks: Sequence[Network], warnings: list[Fault]) -> None:
+    if not hosts:
+        return
+    claimed: dict[str, tuple[Network, Endpoint]] = {}
+    for network in networks:
+        for endpoint in network.endpoints:
+            for name in endpoint.dns_names():
+                claimed.setdefault(name.lower(), (network, endpoint))
+    for host in hosts:
+        for name in host.names:
+            if (claim := claimed.get(name.lower())) is not None:
+                network, endpoint = claim
+                warnings.append(
+                    _warning(
+                        host,
+                        f"{name!r} is also a name of {endpoint.name!r} on network {network.name!r} ({endpoint.origin}),"
+                        " which comes first for those who are on it",
+                        "drop one of them unless that is meant",
+                    )
+                )
 
 
 def _check_subnets(networks: Sequence[Network], warnings: list[Fault]) -> None:
@@ -141,5 +215,5 @@ def _check_subnets(networks: Sequence[Network], warnings: list[Fault]) -> None:
             widest = span
 
 
-def _warning(what: Network | Endpoint, message: str, fix: str) -> Fault:
+def _warning(what: Network | Endpoint | Host, message: str, fix: str) -> Fault:
     return Fault(what.origin.place, message, fix, line=what.origin.line, is_warning=True)

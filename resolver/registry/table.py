@@ -48,14 +48,15 @@ class HostTable:
     def __init__(self, hosts: tuple[Host, ...]) -> None:
         names: dict[WireName, tuple[Host, ...]] = {}
         wildcards: dict[WireName, tuple[Host, ...]] = {}
-        self.by_address: dict[IPAddress, Host] = {}
+        self.by_address: dict[IPAddress, tuple[WireName, Host]] = {}
+        """The first plain name that a line gives an address, and the line."""
         for host in hosts:
             for name in host.names:
                 table, bare = (wildcards, name[2:]) if name.startswith("*.") else (names, name)
                 key = fold(from_text(bare))
                 table[key] = (*table.get(key, ()), host)
                 if table is names:
-                    self.by_address.setdefault(host.address, host)
+                    self.by_address.setdefault(host.address, (from_text(bare), host))
         self.names = names
         self._wildcards = wildcards
         self._existing = _ancestors(names, wildcards) if wildcards else frozenset[WireName]()
@@ -63,6 +64,19 @@ class HostTable:
     def find(self, key: WireName) -> tuple[Host, ...] | None:
         """The lines that name a folded name, by itself or by a wildcard; None when there is none."""
         return self.names.get(key) or find_wildcard(key, self.names, self._wildcards, self._existing)
+
+
+def canonical_name(endpoint: Endpoint, network: str) -> WireName:
+    """``name.network.`` with the first name of the endpoint that leaves it within 255 octets (RFC 1035 2.3.4).
+
+    An endpoint that has no such name goes by its bare one.
+    """
+    for name in endpoint.dns_names():
+        try:
+            return from_text(f"{name}.{network}")
+        except ValueError:
+            continue
+    return from_text(endpoint.name)
 
 
 def find_wildcard(

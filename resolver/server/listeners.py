@@ -27,6 +27,8 @@ _REASONS = {
     errno.EADDRNOTAVAIL: ("is not an address of this machine", "choose one that `ip address` shows"),
     errno.EAFNOSUPPORT: ("is of an address family that this machine has not", "leave it out of --listen"),
 }
+_PORT_CHOICES = 64
+"""How often the kernel may choose a UDP port whose TCP twin is taken."""
 _UNAVAILABLE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
@@ -92,6 +94,10 @@ def bind(address: Address, kind: socket.SocketKind) -> socket.socket:
     return sock
 
 
+def _errno_of(error: StartError) -> int | None:
+    return error.__cause__.errno if isinstance(error.__cause__, OSError) else None
+
+
 class Listeners:
     """The listeners of one server."""
 
@@ -134,6 +140,12 @@ class Listeners:
             tcp_listener.close()
             self._leaving.append(tcp_listener)
 
+    def limit(self, limits: TcpLimits) -> None:
+        """Hold TCP clients that connect from now on to other limits."""
+        self._limits = limits
+        for _, tcp in [*self._bound.values(), *self._given]:
+            tcp.limits = limits
+
     async def adopt(self, udp: socket.socket, tcp: socket.socket) -> None:
         """Answer on sockets that somebody else has bound (inside a namespace)."""
         self._given.append(await self._start(udp, tcp))
@@ -153,18 +165,21 @@ class Listeners:
             tcp.abort()
 
     def _bind_pair(self, address: Address, may_lack: bool) -> tuple[socket.socket, socket.socket] | None:
-        try:
-            udp = bind(address, socket.SOCK_DGRAM)
-        except StartError as error:
-            if may_lack and isinstance(error.__cause__, OSError) and error.__cause__.errno in _UNAVAILABLE:
-                log.warning("%s; going on without it", error)
-                return None
-            raise
-        try:
-            return udp, bind(Address(address.host, udp.getsockname()[1]), socket.SOCK_STREAM)
-        except StartError:
-            udp.close()
-            raise
+        for choices_left in reversed(range(_PORT_CHOICES if address.port == 0 else 1)):
+            try:
+                udp = bind(address, socket.SOCK_DGRAM)
+            except StartError as error:
+                if may_lack and _errno_of(error) in _UNAVAILABLE:
+                    log.warning("%s; going on without it", error)
+                    return None
+                raise
+            try:
+                return udp, bind(Address(address.host, udp.getsockname()[1]), socket.SOCK_STREAM)
+            except StartError as error:
+                udp.close()
+                if not choices_left or _errno_of(error) != errno.EADDRINUSE:
+                    raise
+        raise AssertionError("the last choice returns or raises")
 
     async def _start(self, udp: socket.socket, tcp: socket.socket) -> tuple[UdpListener, TcpListener]:
         loop = asyncio.get_running_loop()

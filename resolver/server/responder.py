@@ -120,27 +120,30 @@ class Responder:
         started = time.perf_counter()
         query = scan(wire)
         if isinstance(query, Verdict):
-            return self._reject(wire, query, transport, send)
+            return self._reject(wire, query, transport, send, started)
         self.stats.count_request(transport, query.qtype)
         try:
             self._answer(query, host, transport, send, started)
         except Exception:
-            # The last line of defence: whatever a query meets, its client hears of it (design.md 2).
-            log.exception("a query could not be answered: %s", wire.hex())
-            self.stats.failures += 1
-            answer = Answer(SERVFAIL, ede=(EDE_OTHER, "internal error"))
-            self._finish(compose(query, answer, _limit(query, transport)), SERVFAIL, "error", send, started)
+            self._fail(query, transport, send, started)
         return True
 
-    def _reject(self, wire: bytes, verdict: Verdict, transport: int, send: Send) -> bool:
+    def _reject(self, wire: bytes, verdict: Verdict, transport: int, send: Send, started: float) -> bool:
         if verdict is Verdict.SILENCE:
             self.stats.dropped += 1
             return False
         rcode = NOTIMP if verdict is Verdict.NOTIMP else FORMERR
         self.stats.count_request(transport, 0)
-        self.stats.responses[rcode, "sanity"] += 1
-        send(self._not_implemented(wire, transport) if rcode == NOTIMP else error_reply(wire, rcode))
+        reply = self._not_implemented(wire, transport) if rcode == NOTIMP else error_reply(wire, rcode)
+        self._finish(reply, rcode, "sanity", send, started)
         return True
+
+    def _fail(self, query: Query, transport: int, send: Send, started: float) -> None:
+        """The last line of defence: whatever a query meets, its client hears of it (design.md 2)."""
+        log.exception("a query could not be answered: %s", query.wire.hex())
+        self.stats.failures += 1
+        answer = Answer(SERVFAIL, ede=(EDE_OTHER, "internal error"))
+        self._finish(compose(query, answer, _limit(query, transport)), SERVFAIL, "error", send, started)
 
     def _not_implemented(self, wire: bytes, transport: int) -> bytes:
         """NOTIMP, with question and OPT when the message reads like a query (RFC 6891 6.1.1), else a bare header."""
@@ -194,13 +197,17 @@ class Responder:
 
         def done(outcome: Outcome) -> None:
             self.in_flight -= 1
-            if outcome.reply is None:
-                rcode = REFUSED if outcome.refused else SERVFAIL
-                reply = compose(query, Answer(rcode, forward.chased, ede=outcome.ede), limit)
-            elif forward.chased:
-                reply = chase.join(query, forward.chased, outcome.reply, limit)
-            else:
-                reply = fit(query, outcome.reply, limit)
+            try:
+                if outcome.reply is None:
+                    rcode = REFUSED if outcome.refused else SERVFAIL
+                    reply = compose(query, Answer(rcode, forward.chased, ede=outcome.ede), limit)
+                elif forward.chased:
+                    reply = chase.join(query, forward.chased, outcome.reply, limit)
+                else:
+                    reply = fit(query, outcome.reply, limit)
+            except Exception:
+                self._fail(query, transport, send, started)
+                return
             self._finish(reply, reply[3] & RCODE_MASK, "forward", send, started)
 
         self.in_flight += 1

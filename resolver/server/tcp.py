@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
+from time import perf_counter
 
 from resolver.counters import TCP4, TCP6
 from resolver.server.responder import Responder
 from resolver.wire.stream import FrameReader, frame
+
+BATCH = 64
+"""How many messages of one connection are answered, and how many connections accepted, before others have a turn."""
+_BACKLOG = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +39,10 @@ class TcpListener:
     """Accepts on one listening socket."""
 
     def __init__(self, sock: socket.socket, responder: Responder, limits: TcpLimits | None = None) -> None:
+        self.limits = limits or TcpLimits()
+        """Those of connections to come; who is connected keeps the former ones."""
         self._socket = sock
         self._responder = responder
-        self._limits = limits or TcpLimits()
         self._transport = TCP6 if sock.family == socket.AF_INET6 else TCP4
         self._server: asyncio.Server | None = None
         self._connections: OrderedDict[Connection, None] = OrderedDict()
@@ -44,10 +50,11 @@ class TcpListener:
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to accept."""
         self._server = await loop.create_server(
-            lambda: Connection(self._responder, self._transport, self._limits, self._connections),
+            lambda: Connection(self._responder, self._transport, self.limits, self._connections),
             sock=self._socket,
-            backlog=1024,
+            backlog=BATCH,  # asyncio accepts as many in one turn; the kernel may hold more
         )
+        self._socket.listen(_BACKLOG)
 
     def close(self) -> None:
         """Stop accepting; what is connected may have its last answers."""
@@ -63,7 +70,11 @@ class TcpListener:
 
 
 class Connection(asyncio.Protocol):
-    """One client's connection."""
+    """One client's connection.
+
+    While it is *held* nothing more is read from it: its queries wait for a turn or for an upstream, or its replies for
+    the client to read them.
+    """
 
     def __init__(
         self,
@@ -77,8 +88,14 @@ class Connection(asyncio.Protocol):
         self._limits = limits
         self._connections = connections
         self._frames = FrameReader()
+        self._queue: deque[bytes] = deque()
+        """Whole messages that have not been looked at."""
         self._waiting = 0
+        """Queries that have been asked and not been answered."""
+        self._is_asking = False
+        self._is_held = False
         self._is_blocked = False
+        """The client does not read."""
         self._has_ended = False
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -90,14 +107,16 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._host = transport.get_extra_info("peername")[0]
+        if len(self._connections) >= self._limits.connections:
+            # Out of the table at once: of a burst of connections each one has to make room.
+            self._connections.popitem(last=False)[0].abort()
         self._connections[self] = None
-        if len(self._connections) > self._limits.connections:
-            next(iter(self._connections)).abort()
-        self._expect(self._limits.idle_s)
+        self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; replies to what it still asked have nowhere to go."""
         self._transport = None
+        self._queue.clear()
         self._connections.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
@@ -105,19 +124,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer every message that is now complete."""
         was_partial = self._frames.is_partial
-        messages = list(self._frames.feed(data))
-        if messages:
+        self._queue.extend(self._frames.feed(data))
+        if self._queue and self in self._connections:
             self._connections.move_to_end(self)
-        for message in messages:
-            if self._transport is None:
-                return
-            self._ask(message)
-        if self._frames.is_partial:
-            if messages or not was_partial:
-                self._expect(self._limits.message_s)
-        else:
-            self._expect(self._limits.idle_s)
-        self._regulate()
+        if self._queue or not was_partial:
+            self._expect()
+        self._proceed()
 
     def eof_received(self) -> bool:
         """The client will ask no more; True keeps our side open for the answers it waits for (RFC 7766 6.2.4)."""
@@ -127,53 +139,82 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read its replies: read no more of its queries."""
         self._is_blocked = True
-        self._expect(self._limits.idle_s)
-        self._regulate()
+        self._hold()
+        self._expect()
 
     def resume_writing(self) -> None:
         """The client reads again."""
         self._is_blocked = False
-        self._expect(self._limits.idle_s)
-        self._regulate()
+        self._expect()
+        self._proceed()
 
     def abort(self) -> None:
         """End the connection now."""
         if self._transport is not None:
             self._transport.abort()
 
+    def _proceed(self) -> None:
+        """Ask what has come in, as far as the limits allow; read on when all of it is asked."""
+        self._is_asking = True
+        for _ in range(BATCH):
+            if not self._queue or self._is_full():
+                break
+            self._ask(self._queue.popleft())
+        self._is_asking = False
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._is_full():
+            self._hold()
+        elif self._queue:
+            self._hold()
+            self._loop.call_soon(self._proceed)
+        elif self._is_held:
+            self._is_held = False
+            self._transport.resume_reading()
+            self._expect()
+
+    def _is_full(self) -> bool:
+        if self._transport is None or self._transport.is_closing():
+            return True
+        return self._is_blocked or self._waiting >= self._limits.waiting
+
+    def _hold(self) -> None:
+        if self._transport is not None:
+            self._is_held = True
+            self._transport.pause_reading()
+
     def _ask(self, message: bytes) -> None:
+        started = perf_counter()
         ready = self._responder.ready(message, self._host, self._label)
         self._waiting += 1
         if ready is not None:
+            self._responder.stats.duration.observe(perf_counter() - started)
             self._answered(ready)
         elif not self._responder.handle(message, self._host, self._label, self._answered):
             self._waiting -= 1
 
     def _answered(self, reply: bytes) -> None:
         self._waiting -= 1
-        if self._transport is None:
-            return
-        self._transport.write(frame(reply))
-        if self._has_ended and self._waiting == 0:
-            self._transport.close()
-        self._regulate()
-
-    def _regulate(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if self._is_blocked or self._waiting >= self._limits.waiting:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
+        self._transport.write(frame(reply))
+        if self._has_ended and not self._waiting:
+            self._transport.close()
+        elif not self._is_asking:
+            self._proceed()
 
-    def _expect(self, within_s: float) -> None:
-        """Close the connection unless something happens within so many seconds."""
+    def _expect(self) -> None:
+        """Close the connection unless something happens: the rest of a message, or the next one."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(within_s, self._expired)
+        is_awaited = self._frames.is_partial and not self._is_held
+        self._timer = self._loop.call_later(
+            self._limits.message_s if is_awaited else self._limits.idle_s, self._expired
+        )
 
     def _expired(self) -> None:
-        if self._waiting > 0 and not self._frames.is_partial and not self._is_blocked:
-            self._expect(self._limits.idle_s)  # it is we who owe it an answer
+        we_owe = self._waiting > 0 and not self._is_blocked and (self._is_held or not self._frames.is_partial)
+        if we_owe:
+            self._expect()
         else:
             self.abort()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from resolver.errors import Fault
 from resolver.registry.model import Contribution, IPNetwork
-from resolver.wire.name import IPAddress, from_text
+from resolver.wire.name import ROOT, IPAddress, from_text
 
 Complain = Callable[[str, str], None]
 """Called with what is wrong and how to mend it; the caller knows the place."""
@@ -32,18 +32,22 @@ def loaded(contribution: Contribution, faults: Sequence[Fault]) -> Loaded:
     return Loaded(None if refused else contribution, tuple(faults))
 
 
-def check_name(text: str, complain: Complain, *, wildcard: bool = False) -> bool:
-    """True when ``text`` can be a DNS name of ours, ``*.name`` too where ``wildcard`` says so; else it complains."""
+def parse_name(text: str, complain: Complain, *, wildcard: bool = False) -> str | None:
+    """The DNS name without its final dot, ``*.name`` too where ``wildcard`` says so, or None after a complaint."""
     bare = text.removeprefix("*.") if wildcard else text
     try:
-        from_text(bare)
+        if from_text(bare) == ROOT:
+            raise ValueError("the root cannot be a name here")
     except ValueError as error:
         complain(str(error), "use letters, digits, hyphens and dots")
-        return False
+        return None
     if "*" in bare:
-        complain(f"{text!r} has a * that is not its whole first label", "write *.name for everything below name")
-        return False
-    return True
+        complain(
+            f"{text!r} has a * that is not its whole first label" if wildcard else f"{text!r} has a *",
+            "write *.name for everything below name" if wildcard else "only an alias can be a wildcard",
+        )
+        return None
+    return text.removesuffix(".")
 
 
 def parse_address(text: str, complain: Complain) -> IPAddress | None:

@@ -1,7 +1,7 @@
 """JSON as ``docker network inspect`` prints it: a list of networks, or one network object.
 
-The program that wrote the file is trusted to mean what it wrote: a container that makes no sense is left out with a
-warning, and the rest is served. Only a file that is not such JSON at all is refused.
+The program that wrote the file is trusted to mean what it wrote: a container or a network that makes no sense is left
+out with a warning, and the rest is served. Only a file that is not such JSON at all is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from resolver.errors import Fault
 from resolver.registry.model import Contribution, Endpoint, Network, Origin
-from resolver.sources.base import Complain, Loaded, check_name, loaded, parse_address, parse_subnet
+from resolver.sources.base import Complain, Loaded, loaded, parse_address, parse_name, parse_subnet
 from resolver.wire.name import IPAddress
 
 _FEED = "feed it the output of: docker network inspect NETWORK…"
@@ -24,28 +24,35 @@ def read(text: str, place: str) -> Loaded:
         document = json.loads(text)
     except json.JSONDecodeError as error:
         return Loaded(None, (Fault(place, f"not JSON: {error.msg} (column {error.colno})", _FEED, line=error.lineno),))
+    except (ValueError, RecursionError):
+        return Loaded(None, (Fault(place, "its numbers are too long, or its lists nested too deeply", _FEED),))
     faults: list[Fault] = []
     items = document if isinstance(document, list) else [document]
-    networks = []
+    networks: dict[str, Network] = {}
     for index, item in enumerate(items):
         key = f"[{index}]" if isinstance(document, list) else ""
         if not isinstance(item, Mapping) or not isinstance(item.get("Name"), str) or "NetworkSettings" in item:
             faults.append(Fault(place, "this is not a network as docker network inspect prints it", _FEED, key=key))
             continue
-        networks.append(_network(item, place, faults))
-    return loaded(Contribution(place, tuple(networks)), faults)
+        network = _network(item, place, faults)
+        if network is None:
+            continue
+        if networks.setdefault(network.name, network) is not network:  # Docker lets two networks have one name
+            faults.append(Fault(place, "this name is in the file already; left out", key=network.name, is_warning=True))
+    return loaded(Contribution(place, tuple(networks.values())), faults)
 
 
-def _network(item: Mapping[str, Any], place: str, faults: list[Fault]) -> Network:
-    name = item["Name"]
-
-    def skip(what: str) -> Complain:
+def _network(item: Mapping[str, Any], place: str, faults: list[Fault]) -> Network | None:
+    def skip(*what: str) -> Complain:
         def complain(message: str, fix: str) -> None:
             del fix  # nobody edits what docker printed
-            faults.append(Fault(place, f"{message}; left out", key=f"{name}.{what}", is_warning=True))
+            faults.append(Fault(place, f"{message}; left out", key=".".join((item["Name"], *what)), is_warning=True))
 
         return complain
 
+    name = parse_name(item["Name"], skip())
+    if name is None:
+        return None
     subnets, gateways = [], []
     for config in _list(_table(item.get("IPAM")).get("Config")):
         at = skip("IPAM.Config")
@@ -58,7 +65,7 @@ def _network(item: Mapping[str, Any], place: str, faults: list[Fault]) -> Networ
     )
     endpoints = []
     for container_id, body in _table(item.get("Containers")).items():
-        endpoint = _endpoint(network, str(container_id), _table(body), place, skip(f"Containers.{container_id[:12]}"))
+        endpoint = _endpoint(network, str(container_id), _table(body), place, skip("Containers", container_id[:12]))
         if endpoint is not None:
             endpoints.append(endpoint)
     return Network(
@@ -74,8 +81,8 @@ def _network(item: Mapping[str, Any], place: str, faults: list[Fault]) -> Networ
 def _endpoint(
     network: Network, container_id: str, body: Mapping[str, Any], place: str, complain: Complain
 ) -> Endpoint | None:
-    name = _text(body, "Name")
-    if not check_name(name, complain):
+    name = parse_name(_text(body, "Name"), complain)
+    if name is None:
         return None
     addresses: list[IPAddress] = []
     for key in ("IPv4Address", "IPv6Address"):

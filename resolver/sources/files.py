@@ -1,12 +1,15 @@
 """Registry files and folders: read, each one all or nothing, the last good state of a bad one kept.
 
 A folder stands for its ``*.toml``, ``*.json`` and ``*.hosts`` files and a file named ``hosts``, in the order of their
-names. A file that vanishes from a folder takes its contribution along; a file that was named itself and vanishes is an
-error, and what it last said serves on.
+names; hidden ones, which editors leave, do not count. A file that vanishes from a folder takes its contribution along;
+a file or folder that was named itself and vanishes is an error, and what it last said serves on.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,37 +36,40 @@ def reader_of(path: Path) -> Callable[[str, str], Loaded] | None:
 
 def read_text(path: Path) -> tuple[str, Fault | None]:
     """The text of a file, or why it cannot be read."""
-    try:
-        return path.read_bytes().decode("utf-8"), None
-    except OSError as error:
-        return "", Fault(str(path), f"cannot be read: {error.strerror}", "check the path and its permissions")
-    except UnicodeDecodeError as error:
-        return "", Fault(str(path), f"is not UTF-8 (octet {error.start})", "save it as UTF-8")
-
-
-def expand(paths: Sequence[Path]) -> tuple[list[Path], list[Fault]]:
-    """The files that ``paths`` stand for, each once, and a fault for each path that stands for none."""
-    files: dict[Path, None] = {}
-    faults = []
-    for path in paths:
-        try:
-            if path.is_dir():
-                members = sorted(path.iterdir())
-                files.update((member, None) for member in members if reader_of(member) and not member.is_dir())
-            else:
-                files[path] = None
-        except OSError as error:
-            faults.append(Fault(str(path), f"cannot be listed: {error.strerror}", "check its permissions"))
-    return list(files), faults
+    octets = _read(path)
+    return ("", octets) if isinstance(octets, Fault) else _decode(path, octets)
 
 
 def load(path: Path) -> Loaded:
     """Read one registry file, whatever its format."""
+    return _parse(path, _read(path))
+
+
+def _read(path: Path) -> bytes | Fault:
+    try:
+        if stat.S_ISFIFO(path.stat().st_mode):
+            return Fault(str(path), "cannot be read: it is a FIFO, which would block", "write a file")
+        return path.read_bytes()
+    except OSError as error:
+        return Fault(str(path), f"cannot be read: {error.strerror}", "check the path and its permissions")
+
+
+def _decode(path: Path, octets: bytes) -> tuple[str, Fault | None]:
+    try:
+        return octets.decode("utf-8-sig"), None  # a byte order mark is no fault
+    except UnicodeDecodeError as error:
+        line = octets.count(b"\n", 0, error.start) + 1
+        return "", Fault(str(path), f"is not UTF-8 (octet 0x{octets[error.start]:02x})", "save it as UTF-8", line=line)
+
+
+def _parse(path: Path, octets: bytes | Fault) -> Loaded:
+    if isinstance(octets, Fault):
+        return Loaded(None, (octets,))
     reader = reader_of(path)
     if reader is None:
-        known = ", ".join(sorted(READERS))
-        return Loaded(None, (Fault(str(path), "unknown kind of registry file", f"name it *{known}, or hosts"),))
-    text, fault = read_text(path)
+        known = ", ".join(f"*{suffix}" for suffix in sorted(READERS))
+        return Loaded(None, (Fault(str(path), "unknown kind of registry file", f"name it {known}, or hosts"),))
+    text, fault = _decode(path, octets)
     return Loaded(None, (fault,)) if fault is not None else reader(text, str(path))
 
 
@@ -82,14 +88,25 @@ class RegistryFiles:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)
+        """May be set anew; files that stay keep their last good contribution."""
+        self._members: dict[Path, tuple[Path, ...]] = {}
         self._good: dict[Path, Contribution] = {}
-        self._content: dict[Path, bytes | None] = {}
+        self._content: dict[Path, bytes | Fault] = {}
         self._faults: dict[Path, tuple[Fault, ...]] = {}
 
     def refresh(self) -> Refreshed:
         """Read again every file whose content has changed, and say what all of them together contribute."""
-        files, faults = expand(self.paths)
-        changed = [path for path in files if self._reload(path)]
+        faults: list[Fault] = []
+        files: dict[Path, bool] = {}
+        for path in self.paths:
+            try:
+                is_listed = self._list(path)
+            except OSError as error:
+                faults.append(Fault(str(path), f"cannot be listed: {error.strerror}", "put the folder back"))
+                is_listed = False
+            for member in self._members.get(path, (path,)):
+                files[member] = files.get(member, False) or is_listed
+        changed = [path for path, is_listed in files.items() if is_listed and self._reload(path)]
         gone = [path for path in self._content if path not in files]
         for path in gone:
             for table in (self._good, self._content, self._faults):
@@ -99,15 +116,23 @@ class RegistryFiles:
         good = tuple(self._good[path] for path in files if path in self._good)
         return Refreshed(good, tuple(faults), tuple(changed + gone))
 
+    def _list(self, path: Path) -> bool:
+        """Note what a folder has in it; raises OSError for one that cannot be listed or is gone."""
+        if path.is_dir():
+            members = (member for member in sorted(path.iterdir()) if not member.name.startswith("."))
+            self._members[path] = tuple(member for member in members if reader_of(member) and not member.is_dir())
+        elif path in self._members:
+            if not path.exists():
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            del self._members[path]  # it is a file now
+        return True
+
     def _reload(self, path: Path) -> bool:
-        try:
-            content = path.read_bytes()
-        except OSError:
-            content = None
-        if path in self._content and self._content[path] == content:
+        octets = _read(path)
+        if self._content.get(path) == octets:
             return False
-        self._content[path] = content
-        outcome = load(path)
+        self._content[path] = octets
+        outcome = _parse(path, octets)
         self._faults[path] = outcome.faults
         if outcome.contribution is not None:
             self._good[path] = outcome.contribution

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from resolver.errors import Fault
 from resolver.registry.model import Contribution, Host, Origin
-from resolver.sources.base import Complain, Loaded, check_name, parse_address
+from resolver.sources.base import Complain, Loaded, parse_address, parse_name
 
 
 def read(text: str, place: str) -> Loaded:
     """The contribution of one hosts file; its faults are warnings."""
     hosts: list[Host] = []
     faults: list[Fault] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         words = line.partition("#")[0].split()
         if not words:
             continue
@@ -24,7 +24,7 @@ def read(text: str, place: str) -> Loaded:
             complain(f"{words[0]!r} stands alone", "write an address and then its names")
             continue
         address = parse_address(words[0].partition("%")[0], complain)
-        names = tuple(name.removesuffix(".") for name in words[1:] if check_name(name, complain, wildcard=True))
+        names = tuple(name for word in words[1:] if (name := parse_name(word, complain, wildcard=True)) is not None)
         if address is not None and names:
             hosts.append(Host(address, names, Origin(place, number)))
     return Loaded(Contribution(place, hosts=tuple(hosts)), tuple(faults))

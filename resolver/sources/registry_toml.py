@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import msgspec
 
 from resolver.errors import Fault
+from resolver.forward.upstreams import parse_upstream
 from resolver.intake.convert import Report, faults_at, to_struct
 from resolver.intake.toml import Lines, Path, parse
-from resolver.registry.model import Contribution, Endpoint, Network, Origin, Port
-from resolver.sources.base import Complain, Loaded, check_name, loaded, parse_address, parse_subnet
+from resolver.registry.model import SHORT_ID_LENGTH, Contribution, Endpoint, Network, Origin, Port
+from resolver.sources.base import Complain, Loaded, loaded, parse_address, parse_name, parse_subnet
 from resolver.wire.name import IPAddress
 
 PROTOCOLS = ("tcp", "udp", "sctp")
@@ -87,13 +88,12 @@ class _Reader:
 
     def network(self, name: str, body: object) -> Network:
         path = ("networks", name)
-        check_name(name, self._complain(*path))
         spec = to_struct(body, NetworkSpec, path, self.report)
         at_subnets, at_gateways = self._complain(*path, "subnets"), self._complain(*path, "gateways")
         subnets = [subnet for text in spec.subnets if (subnet := parse_subnet(text, at_subnets)) is not None]
         gateways = [address for text in spec.gateways if (address := parse_address(text, at_gateways)) is not None]
         network = Network(
-            name,
+            self._name(name, *path),
             tuple(subnets),
             tuple(gateways),
             spec.internal,
@@ -103,12 +103,15 @@ class _Reader:
         )
         for gateway in gateways:
             self._check_inside(network, gateway, at_gateways)
-        endpoints = [self._endpoint(network, key, value) for key, value in spec.endpoints.items()]
+        endpoints = [self._endpoint(network, (*path, "endpoints", key), value) for key, value in spec.endpoints.items()]
         return replace(network, endpoints=tuple(endpoints))
 
-    def _endpoint(self, network: Network, name: str, body: object) -> Endpoint:
-        path = ("networks", network.name, "endpoints", name)
-        check_name(name, self._complain(*path))
+    def _name(self, text: str, *path: str, wildcard: bool = False) -> str:
+        """The name; a faulty one is reported and stands as it is, in a contribution that is refused."""
+        name = parse_name(text, self._complain(*path), wildcard=wildcard)
+        return text if name is None else name
+
+    def _endpoint(self, network: Network, path: Path, body: object) -> Endpoint:
         spec = to_struct(body, EndpointSpec, path, self.report)
         at = self._complain(*path, "addresses")
         texts = spec.addresses or ()
@@ -117,25 +120,21 @@ class _Reader:
         addresses = [address for text in texts if (address := parse_address(text, at)) is not None]
         for address in addresses:
             self._check_inside(network, address, at)
-        for alias in spec.aliases:
-            check_name(alias, self._complain(*path, "aliases"), wildcard=True)
-        if spec.hostname is not None:
-            check_name(spec.hostname, self._complain(*path, "hostname"))
-        if spec.id is not None:
-            check_name(spec.id[:12], self._complain(*path, "id"))
-        at_dns = self._complain(*path, "dns")
-        servers = [str(address) for text in spec.dns if (address := parse_address(text, at_dns)) is not None]
+        if spec.id is not None and "." in self._name(spec.id[:SHORT_ID_LENGTH], *path, "id"):
+            self.report(
+                (*path, "id"), f"{spec.id!r} has a dot", f"its first {SHORT_ID_LENGTH} characters are one label"
+            )
         return Endpoint(
-            name=name,
+            name=self._name(path[-1], *path),
             addresses=tuple(addresses),
             id=spec.id,
-            aliases=tuple(spec.aliases),
-            hostname=spec.hostname,
+            aliases=tuple(self._name(alias, *path, "aliases", wildcard=True) for alias in spec.aliases),
+            hostname=None if spec.hostname is None else self._name(spec.hostname, *path, "hostname"),
             links=self._links(spec, path),
             ports=self._ports(spec, path),
             labels=tuple(spec.labels.items()),
             ttl=spec.ttl,
-            servers=tuple(servers),
+            servers=self._servers(spec, path),
             origin=Origin(self._place, self._line_of(path)),
         )
 
@@ -148,13 +147,20 @@ class _Reader:
             )
 
     def _links(self, spec: EndpointSpec, path: Path) -> tuple[tuple[str, str], ...]:
-        at = self._complain(*path, "links")
-        links: list[tuple[str, str]] = []
-        for target, aliases in spec.links.items():
-            check_name(target, at)
-            names = [aliases] if isinstance(aliases, str) else aliases
-            links.extend((alias, target) for alias in names if check_name(alias, at))
-        return tuple(links)
+        at = (*path, "links")
+        return tuple(
+            (self._name(alias, *at), self._name(target, *at))
+            for target, aliases in spec.links.items()
+            for alias in ([aliases] if isinstance(aliases, str) else aliases)
+        )
+
+    def _servers(self, spec: EndpointSpec, path: Path) -> tuple[str, ...]:
+        for text in spec.dns:
+            try:
+                parse_upstream(text)
+            except ValueError as error:
+                self.report((*path, "dns"), str(error), "write it like 10.0.0.53 or [fd00::53]:5353")
+        return tuple(spec.dns)
 
     def _ports(self, spec: EndpointSpec, path: Path) -> tuple[Port, ...]:
         at = self._complain(*path, "ports")
@@ -165,12 +171,14 @@ class _Reader:
             else:
                 text, _, protocol = str(item).partition("/")
                 protocol, name = protocol or "tcp", None
-                number = int(text) if text.isascii() and text.isdigit() else 0
+                number = int(text) if len(text) <= 5 and text.isascii() and text.isdigit() else 0
             if not 1 <= number <= 65535 or protocol not in PROTOCOLS:
                 at(
                     f"{item!r} is not a port",
                     'write "5432/tcp" or { port = 5432, protocol = "tcp", name = "sql" }',
                 )
-            elif name is None or check_name(name, at):
+            elif name is not None and (name.startswith("_") or "." in self._name(name, *path, "ports")):
+                at(f"{name!r} is not a service", "write its one label, without the underscore")
+            else:
                 ports.append(Port(number, protocol, name))
         return tuple(ports)

@@ -18,7 +18,7 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 ROOT = WireName(b"\0")
 _IN_ADDR_ARPA = b"\x07in-addr\x04arpa\0"
 _IP6_ARPA = b"\x03ip6\x04arpa\0"
-_DIGITS = frozenset(b"0123456789")
+_OCTETS = frozenset(b"%d" % octet for octet in range(256))  # RFC 1035 3.5: without leading zeros
 
 
 def from_labels(labels: list[bytes] | tuple[bytes, ...]) -> WireName:
@@ -132,7 +132,7 @@ def reverse_prefix(
         labels = list(labels_of(name))[:-2]
         octets: list[int] = []
         for label in reversed(labels):
-            if len(octets) == 4 or len(label) > 3 or not _DIGITS.issuperset(label) or int(label) > 255:
+            if len(octets) == 4 or label not in _OCTETS:
                 break
             octets.append(int(label))
         if not octets:

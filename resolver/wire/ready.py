@@ -1,7 +1,8 @@
 """Ready replies: the finished bytes of an answer, found by the bytes of its question.
 
 The key is the whole query after its two octets of id, so letter case, flags and EDNS are part of it and come back right
-without being looked at. The table is bounded: when it is full the oldest entry goes.
+without being looked at. The table is bounded: when it is full the oldest entry goes, and no key is longer than a plain
+question with a bare OPT.
 """
 
 from __future__ import annotations
@@ -9,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import cycle, repeat
 
+from resolver.wire.constants import HEADER_SIZE, MAX_NAME_SIZE
+
 MAX_ENTRIES = 8192
+MAX_KEY_SIZE = HEADER_SIZE - 2 + MAX_NAME_SIZE + 4 + 11
+"""Octets; without it 8,192 queries with 64 KiB of anything behind their question would stay for ever."""
 
 
 class Ready:
@@ -37,7 +42,9 @@ class ReadyTable(dict[bytes, Ready]):
         """Entries that made room for newer ones and whose hits nobody has counted yet."""
 
     def add(self, key: bytes, entry: Ready) -> None:
-        """Keep an entry; the oldest one goes when there are `MAX_ENTRIES`."""
+        """Keep an entry, unless its key is too long; the oldest one goes when there are `MAX_ENTRIES`."""
+        if len(key) > MAX_KEY_SIZE:
+            return
         if len(self) >= MAX_ENTRIES:
             oldest = self.pop(next(iter(self)))
             if oldest.hits:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from resolver.errors import WireError
-from resolver.wire.constants import HEADER_SIZE, MAX_LABEL_SIZE, MAX_NAME_SIZE
+from resolver.wire.constants import MAX_LABEL_SIZE, MAX_NAME_SIZE
 
 _FIXED = struct.Struct("!HHIH")
 
@@ -42,7 +42,7 @@ def skip_name(wire: bytes, position: int) -> int:
             if size > MAX_LABEL_SIZE:
                 raise WireError("a label has a reserved type")
             position += 1 + size
-            if position - start > MAX_NAME_SIZE:
+            if position - start >= MAX_NAME_SIZE:  # the root's octet is still to come
                 raise WireError("a name is longer than 255 octets")
     except IndexError:
         raise WireError("a name leaves the message") from None
@@ -63,13 +63,3 @@ def walk(wire: bytes, position: int, count: int) -> Iterator[Record]:
             raise WireError("a record's data leave the message")
         yield Record(offset, rtype, rclass, ttl, position, position + size)
         position += size
-
-
-def question_end(wire: bytes) -> int:
-    """The offset after the questions of a message; raises WireError when they do not end within it."""
-    position = HEADER_SIZE
-    for _ in range(int.from_bytes(wire[4:6], "big")):
-        position = skip_name(wire, position) + 4
-        if position > len(wire):
-            raise WireError("a question is cut short")
-    return position

@@ -33,6 +33,9 @@ from resolver.wire.name import labels_of
 from resolver.wire.query import Edns, Query
 from resolver.wire.rrset import RRset
 
+Unit = tuple[bytes, int]
+"""Records that are sent together or not at all, and how many they are."""
+
 _FLAGS_AND_COUNTS = struct.Struct("!HHHHH")
 _OPT_FIXED = struct.Struct("!BHHIH")
 _MAX_POINTER = 0x3FFF
@@ -85,15 +88,15 @@ def compose(query: Query, answer: Answer, limit: int) -> bytes:
 def pack(query: Query, answer: Answer, limit: int, max_variants: int) -> Packed:
     """The reply without its id; with several records of one RRset, up to ``max_variants`` rotations of them.
 
-    Never larger than ``limit`` octets with the id (RFC 1035 4.1.1 TC, RFC 2181 9: leaving out additional records is no
-    truncation). The OPT of a reply to an EDNS query always stays.
+    Never larger than ``limit`` octets with the id (RFC 1035 4.1.1 TC). An additional RRset goes whole or not at all, which
+    is no truncation (RFC 2181 9). The OPT of a reply to an EDNS query always stays.
     """
     question = query.wire[HEADER_SIZE : query.question_end]
     opt = b"" if query.edns is None else opt_record(query.edns, answer.rcode, answer.ede)
     buffer = _buffer_after(question)
-    answers = [_pack_rr(buffer, rrset, rdata) for rrset in answer.answer for rdata in rrset.rdatas]
-    authority = [_pack_rr(buffer, rrset, rdata) for rrset in answer.authority for rdata in rrset.rdatas]
-    additional = [_pack_rr(buffer, rrset, rdata) for rrset in answer.additional for rdata in rrset.rdatas]
+    answers = [unit for rrset in answer.answer for unit in _records(buffer, rrset)]
+    authority = [unit for rrset in answer.authority for unit in _records(buffer, rrset)]
+    additional = [_joined(_records(buffer, rrset)) for rrset in answer.additional]
     room = limit - HEADER_SIZE - len(question) - len(opt)
     flags = QR | RA | query.flags & (RD_FLAG | CD) | answer.rcode & 0xF | (AA if answer.authoritative else 0)
 
@@ -102,29 +105,25 @@ def pack(query: Query, answer: Answer, limit: int, max_variants: int) -> Packed:
     variants = []
     truncated = False
     for turn in range(0, max(turns, 1), step):
-        sections = (answers[turn:] + answers[:turn], authority, additional)
-        truncated, fitted = _fit(sections, room)
-        counts = [len(section) for section in fitted]
+        truncated, body, counts = _fit((answers[turn:] + answers[:turn], authority, additional), room)
         counts[2] += 1 if opt else 0
         head = _FLAGS_AND_COUNTS.pack(flags | (TC if truncated else 0), 1, *counts)
-        variants.append(head + question + b"".join(b"".join(section) for section in fitted) + opt)
+        variants.append(head + question + body + opt)
     return Packed(tuple(variants), truncated)
 
 
-def _fit(
-    sections: tuple[list[bytes], list[bytes], list[bytes]], room: int
-) -> tuple[bool, tuple[list[bytes], list[bytes], list[bytes]]]:
-    """As many whole records as fit in ``room`` octets, in order, and whether that leaves the reply truncated."""
-    if sum(len(record) for section in sections for record in section) <= room:
-        return False, sections
-    kept: tuple[list[bytes], list[bytes], list[bytes]] = ([], [], [])
+def _fit(sections: tuple[list[Unit], ...], room: int) -> tuple[bool, bytes, list[int]]:
+    """Whether ``room`` octets leave the reply truncated, as many units as fit, in order, and the count by section."""
+    kept: list[bytes] = []
+    counts = [0] * len(sections)
     for index, section in enumerate(sections):
-        for record in section:
-            room -= len(record)
+        for records, count in section:
+            room -= len(records)
             if room < 0:
-                return index < 2, kept
-            kept[index].append(record)
-    return False, kept
+                return index < 2, b"".join(kept), counts
+            kept.append(records)
+            counts[index] += count
+    return False, b"".join(kept), counts
 
 
 def _buffer_after(question: bytes) -> DNSBuffer:
@@ -139,14 +138,22 @@ def _buffer_after(question: bytes) -> DNSBuffer:
     return buffer
 
 
-def _pack_rr(buffer: DNSBuffer, rrset: RRset, rdata: bytes) -> bytes:
-    start = buffer.offset
-    if start > MAX_MESSAGE_SIZE:
-        return bytes(MAX_MESSAGE_SIZE)  # beyond every limit, so it is left out; dnslib need not pack it
+def _records(buffer: DNSBuffer, rrset: RRset) -> list[Unit]:
+    """Each record of an RRset, but none that begins behind the end of any message: what is before it is too much."""
     owner = DNSLabel(list(labels_of(rrset.owner)))
-    known = len(buffer.names)
-    RR(owner, rrset.rtype, CLASS_IN, rrset.ttl, RD(rdata)).pack(buffer)
-    if start + len(rrset.owner) > _MAX_POINTER and len(buffer.names) > known:
-        # A pointer has 14 bits (RFC 1035 4.1.4); dnslib would overflow it.
-        buffer.names = {name: offset for name, offset in buffer.names.items() if offset <= _MAX_POINTER}
-    return bytes(buffer.data[start : buffer.offset])
+    records = []
+    for rdata in rrset.rdatas:
+        start = buffer.offset
+        if start > MAX_MESSAGE_SIZE:
+            break
+        known = len(buffer.names)
+        RR(owner, rrset.rtype, CLASS_IN, rrset.ttl, RD(rdata)).pack(buffer)
+        if start + len(rrset.owner) > _MAX_POINTER and len(buffer.names) > known:
+            # A pointer has 14 bits (RFC 1035 4.1.4); dnslib would overflow it.
+            buffer.names = {name: offset for name, offset in buffer.names.items() if offset <= _MAX_POINTER}
+        records.append((bytes(buffer.data[start : buffer.offset]), 1))
+    return records
+
+
+def _joined(records: list[Unit]) -> Unit:
+    return b"".join(record for record, _ in records), len(records)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resolver.wire.constants import AAAA, PTR, SOA, SRV, A
+from resolver.wire.constants import AAAA, PTR, SOA, A
 from resolver.wire.name import IPAddress, WireName, from_text
 
 _HOSTMASTER = from_text("hostmaster.invalid")
@@ -47,6 +47,3 @@ def soa_rrset(apex: WireName, serial: int, negative_ttl: int) -> RRset:
     """
     numbers = b"".join(n.to_bytes(4, "big") for n in (serial & 0xFFFFFFFF, 3600, 600, 86400, negative_ttl))
     return RRset(apex, SOA, negative_ttl, (apex + _HOSTMASTER + numbers,))
-
-
-__all__ = ["SRV", "RRset", "address_rrset", "ptr_rrset", "soa_rrset", "srv_rdata"]

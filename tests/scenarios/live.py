@@ -294,7 +294,7 @@ class Live:
             self._process.kill()
             self._process.wait()
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         self.process.send_signal(number)
 
@@ -303,7 +303,7 @@ class Live:
         before = self.count("pydns_reload_successes_total", input="config") + self.count(
             "pydns_reload_failures_total", input="config"
         )
-        self.signal(signal.SIGHUP)
+        self.send(signal.SIGHUP)
         until(
             lambda: (
                 self.count("pydns_reload_successes_total", input="config")
@@ -315,7 +315,7 @@ class Live:
     def stopped_within(self, number: signal.Signals = signal.SIGTERM) -> float:
         """Seconds from a signal to the end of the process."""
         began = time.monotonic()
-        self.signal(number)
+        self.send(number)
         self.process.wait(STOP_WITHIN_S)
         return time.monotonic() - began
 

@@ -9,11 +9,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.rdatatype
 import dns.rrset
 
 
@@ -143,10 +144,9 @@ class Upstream:
 class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
-        self._transport: asyncio.DatagramTransport | None = None
+        self._transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
@@ -157,7 +157,6 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._send(messages, addr)
 
     def _send(self, messages: list[bytes], addr: tuple[str, int]) -> None:
-        assert self._transport is not None
         for message in messages:
             self._transport.sendto(message, addr)
 

@@ -1,10 +1,13 @@
-"""A scripted upstream on loopback: what it does is the first label of the name; `x-y` is x for server 1, y for server 2."""
+"""A scripted upstream on loopback: the first label of the name says what it does.
+
+``x-y`` is x for server 1 and y for server 2.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -112,28 +115,16 @@ def _replies(behaviour: str, query: dns.message.Message, wire: bytes, protocol: 
     return [(delay, right)]
 
 
-class _Udp(asyncio.DatagramProtocol):
-    def __init__(self, server: ScriptedServer) -> None:
-        self.server = server
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        for delay, message in self.server.replies(data, "udp", addr):
-            send = _sender(self.transport, message, addr)
-            asyncio.get_running_loop().call_later(delay, send) if delay else send()
+def _serve_udp(server: ScriptedServer, sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    wire, peer = sock.recvfrom(65535)
+    for delay, message in server.replies(wire, "udp", peer):
+        loop.call_later(delay, _send, sock, message, peer)
 
 
-def _sender(transport: asyncio.DatagramTransport, message: bytes, addr: tuple[str, int]) -> Callable[[], None]:
-    def send() -> None:
-        if not message:  # asyncio's transport sends no empty datagram
-            transport.get_extra_info("socket")._sock.sendto(b"", addr)
-        elif not transport.is_closing():
-            transport.sendto(message, addr)
-
-    return send
+def _send(sock: socket.socket, message: bytes, peer: tuple[str, int]) -> None:
+    if sock.fileno() >= 0:
+        sock.sendto(message, peer)
 
 
 async def _serve_tcp(server: ScriptedServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -160,17 +151,16 @@ async def _serve_tcp(server: ScriptedServer, reader: asyncio.StreamReader, write
 async def scripted(*servers: ScriptedServer) -> AsyncIterator[tuple[Upstream, ...]]:
     """Run the servers on ports that the kernel chooses, the same for UDP and TCP."""
     loop = asyncio.get_running_loop()
-    transports: list[asyncio.BaseTransport] = []
+    sockets: list[socket.socket] = []
     listeners: list[asyncio.Server] = []
     try:
         for server in servers:
             holder = socket.create_server((server.address, 0), family=_family(server.address))
             server.port = holder.getsockname()[1]
-            transport, _ = await loop.create_datagram_endpoint(
-                lambda server=server: _Udp(server),  # type: ignore[misc]
-                local_addr=(server.address, server.port),
-            )
-            transports.append(transport)
+            sock = socket.socket(holder.family, socket.SOCK_DGRAM)
+            sockets.append(sock)
+            sock.bind((server.address, server.port))
+            loop.add_reader(sock, _serve_udp, server, sock)
             if not server.with_tcp:
                 holder.close()
                 continue
@@ -183,8 +173,9 @@ async def scripted(*servers: ScriptedServer) -> AsyncIterator[tuple[Upstream, ..
             listeners.append(await asyncio.start_server(handle, sock=holder))
         yield tuple(server.upstream for server in servers)
     finally:
-        for transport in transports:
-            transport.close()
+        for sock in sockets:
+            loop.remove_reader(sock)
+            sock.close()
         for listener in listeners:
             listener.close()
             await listener.wait_closed()

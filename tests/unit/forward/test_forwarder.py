@@ -313,7 +313,18 @@ def test_a_server_that_does_not_take_our_opt_is_asked_without_it() -> None:
     async def main() -> None:
         async with World() as (asker, upstreams):
             assert "NOERROR" == rcode_of(await asker.ask("noedns", upstreams, options=ForwardOptions(edns0=True)))
-            assert "FORMERR" == rcode_of(await asker.ask("noedns", upstreams, edns=True))
+            assert 2 == asker.forwarder.stats[upstreams[0]].requests
+
+    run(main())
+
+
+def test_a_server_that_does_not_take_the_clients_opt_is_for_the_client_to_see() -> None:
+    async def main() -> None:
+        async with World() as (asker, upstreams):
+            outcome = await asker.ask("noedns", upstreams, edns=True, options=ForwardOptions(edns0=True))
+
+            assert "FORMERR" == rcode_of(outcome)
+            assert 1 == asker.forwarder.stats[upstreams[0]].requests
 
     run(main())
 
