@@ -7,12 +7,13 @@ sees; it is imported on the first such answer only.
 from __future__ import annotations
 
 from resolver.pipeline.outcome import Forward
-from resolver.wire.constants import CLASS_IN, HEADER_SIZE, RCODE_MASK, SERVFAIL
+from resolver.wire.constants import CLASS_IN, HEADER_SIZE, RCODE_MASK, SERVFAIL, TC
 from resolver.wire.name import WireName
 from resolver.wire.query import Query, scan
 from resolver.wire.reply import Answer, compose
 from resolver.wire.rrset import RRset
 
+_TC_OCTET = TC >> 8
 
 def query_for(query: Query, forward: Forward) -> Query:
     """The client's query with the CNAME's target in place of its name."""
@@ -41,4 +42,8 @@ def join(query: Query, chased: tuple[RRset, ...], reply: bytes, limit: int) -> b
                 rrsets.append(RRset(WireName(rrset.name.to_wire() or b"\0"), int(rrset.rdtype), rrset.ttl, rdatas))
         sections.append(tuple(rrsets))
     answer, authority = sections
-    return compose(query, Answer(reply[3] & RCODE_MASK, chased + answer, authority), limit)
+    rcode = int(message.rcode())
+    if query.edns is None and rcode > RCODE_MASK:  # its upper bits go with the OPT, and what is left would be another
+        rcode = SERVFAIL
+    joined = compose(query, Answer(rcode, chased + answer, authority), limit)
+    return joined[:2] + bytes((joined[2] | reply[2] & _TC_OCTET,)) + joined[3:]

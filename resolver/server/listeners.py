@@ -106,7 +106,8 @@ class Listeners:
         self._limits = limits
         self._bound: dict[Address, tuple[UdpListener, TcpListener]] = {}
         self._given: list[tuple[UdpListener, TcpListener]] = []
-        self._leaving: list[TcpListener] = []
+        self._leaving: dict[Address, tuple[UdpListener, TcpListener]] = {}
+        """No longer wanted: they answer what was asked, and their connections."""
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -124,6 +125,8 @@ class Listeners:
         try:
             for address in wanted:
                 if address not in self._bound:
+                    if address in self._leaving:
+                        self._leaving[address][0].abort()
                     pair = self._bind_pair(address, may_lack and len(wanted) > 1)
                     if pair is not None:
                         fresh[address] = pair
@@ -132,13 +135,14 @@ class Listeners:
                 for sock in pair:
                     sock.close()
             raise
-        for address, (udp, tcp) in fresh.items():
-            self._bound[address] = await self._start(udp, tcp)
+        for address, pair in fresh.items():
+            self._bound[address] = await self._start(*pair)
         for address in [known for known in self._bound if known not in wanted]:
-            udp_listener, tcp_listener = self._bound.pop(address)
-            udp_listener.close()
-            tcp_listener.close()
-            self._leaving.append(tcp_listener)
+            if address in self._leaving:
+                self._leaving[address][1].abort()
+            self._leaving[address] = udp, tcp = self._bound.pop(address)
+            udp.close()
+            tcp.close()
 
     def limit(self, limits: TcpLimits) -> None:
         """Hold TCP clients that connect from now on to other limits."""
@@ -159,9 +163,10 @@ class Listeners:
     def close(self) -> None:
         """End every connection and close every socket."""
         for udp, tcp in [*self._bound.values(), *self._given]:
-            udp.close()
+            udp.abort()
             tcp.abort()
-        for tcp in self._leaving:
+        for udp, tcp in self._leaving.values():
+            udp.abort()
             tcp.abort()
 
     def _bind_pair(self, address: Address, may_lack: bool) -> tuple[socket.socket, socket.socket] | None:

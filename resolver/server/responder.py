@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from resolver.counters import TCP4, ServerStats
+from resolver.counters import OTHER_TYPE, TCP4, ServerStats
 from resolver.forward.forwarder import Forwarder, Outcome
 from resolver.forward.policy import ForwardOptions
 from resolver.forward.replies import fit
@@ -29,6 +29,7 @@ from resolver.wire.constants import (
     RCODE_MASK,
     REFUSED,
     SERVFAIL,
+    TYPE_NAMES,
 )
 from resolver.wire.query import Query, Verdict, scan
 from resolver.wire.ready import Ready
@@ -101,7 +102,7 @@ class Responder:
         for view in self._state.views.all_made():
             for transport, table in enumerate(view.ready):
                 for (qtype, rcode, stage), hits in table.take_hits():
-                    self.stats.requests[transport, qtype] += hits
+                    self.stats.requests[transport, qtype if qtype in TYPE_NAMES else OTHER_TYPE] += hits
                     self.stats.responses[rcode, stage] += hits
 
     def ready(self, wire: bytes, host: str, transport: int) -> bytes | None:

@@ -43,6 +43,9 @@ class UdpListener:
         self._generation = responder.generation
         self._tables: dict[str, ReadyTable] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._owed = 0
+        """Queries that were taken and wait for an upstream."""
+        self._is_closing = False
 
     @property
     def port(self) -> int:
@@ -63,7 +66,14 @@ class UdpListener:
             self._loop = None
 
     def close(self) -> None:
-        """Stop, and close the socket."""
+        """Stop, and close the socket as soon as every reply that is owed has left."""
+        self.stop()
+        self._is_closing = True
+        if not self._owed:
+            self._socket.close()
+
+    def abort(self) -> None:
+        """Stop, and close the socket now."""
         self.stop()
         self._socket.close()
 
@@ -106,7 +116,15 @@ class UdpListener:
             if len(self._tables) >= _MAX_CLIENTS:
                 self._tables.clear()
             self._tables[host] = self._responder.state.view_of(host).ready[self._transport]
-        self._responder.handle(wire, host, self._transport, send)
+        self._owed += 1
+        if not self._responder.handle(wire, host, self._transport, partial(self._settle, send)):
+            self._owed -= 1
+
+    def _settle(self, send: Send, reply: bytes) -> None:
+        send(reply)
+        self._owed -= 1
+        if self._is_closing and not self._owed:
+            self._socket.close()
 
     def _send(self, client: Client, reply: bytes) -> None:
         try:

@@ -88,8 +88,8 @@ def compose(query: Query, answer: Answer, limit: int) -> bytes:
 def pack(query: Query, answer: Answer, limit: int, max_variants: int) -> Packed:
     """The reply without its id; with several records of one RRset, up to ``max_variants`` rotations of them.
 
-    Never larger than ``limit`` octets with the id (RFC 1035 4.1.1 TC). An additional RRset goes whole or not at all, which
-    is no truncation (RFC 2181 9). The OPT of a reply to an EDNS query always stays.
+    Never larger than ``limit`` octets with the id (RFC 1035 4.1.1 TC). An additional RRset goes whole or not at
+    all, which is no truncation (RFC 2181 9). The OPT of a reply to an EDNS query always stays.
     """
     question = query.wire[HEADER_SIZE : query.question_end]
     opt = b"" if query.edns is None else opt_record(query.edns, answer.rcode, answer.ede)
@@ -100,7 +100,9 @@ def pack(query: Query, answer: Answer, limit: int, max_variants: int) -> Packed:
     room = limit - HEADER_SIZE - len(question) - len(opt)
     flags = QR | RA | query.flags & (RD_FLAG | CD) | answer.rcode & 0xF | (AA if answer.authoritative else 0)
 
-    turns = len(answers) if len(answer.answer) == 1 else 1
+    # Only records that all point to the question's name can change places: elsewhere the first has the name itself.
+    is_of_qname = len(answer.answer) == 1 and answer.answer[0].owner == query.qname
+    turns = len(answers) if is_of_qname else 1
     step = max(1, -(-turns // max_variants))
     variants = []
     truncated = False

@@ -133,7 +133,11 @@ class Stream:
         if source:
             self.sock.bind((source, 0))
         self.sock.settimeout(within_s)
-        self.sock.connect(at)
+        try:
+            self.sock.connect(at)
+        except OSError:
+            self.sock.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -237,7 +241,7 @@ class Live:
         for table, keys in (settings or {}).items():
             self.tables.setdefault(table, {}).update(keys)
         self.write_config()
-        self._command = [*prefix, *PYDNS, "serve", "-c", str(self.config), *arguments]
+        self.command = [*prefix, *PYDNS, "serve", "-c", str(self.config), *arguments]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -276,7 +280,7 @@ class Live:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYDNS_")}
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self.command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def wait_ready(self) -> None:

@@ -86,6 +86,14 @@ class Upstream:
         """How often a name was asked."""
         return self.names().count(name)
 
+    def close_tcp(self) -> None:
+        """Listen on UDP only."""
+
+        async def close() -> None:
+            self._server.close()
+
+        asyncio.run_coroutine_threadsafe(close(), self._loop).result(10)
+
     async def _open(self) -> None:
         self._transport, _ = await self._loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=self._udp)
         self._server = await asyncio.start_server(self._serve, sock=self._tcp, backlog=512)
