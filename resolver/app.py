@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import resource
 import signal
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from resolver.config.schema import Settings
 from resolver.content import CONFIG, Content
@@ -24,7 +24,7 @@ from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Upstream, drop_own, parse_upstream
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.stages import ForwardPolicy, InternalNames
-from resolver.server.listeners import Address, Listeners, bind
+from resolver.server.listeners import Address, Listeners, bind, raise_descriptor_limit
 from resolver.server.responder import Pin, Responder, State
 from resolver.server.tcp import TcpLimits
 from resolver.views import ViewSettings
@@ -36,12 +36,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 WILDCARDS = ("0.0.0.0", "::")
 DRAIN_S = 1.5
 """How long queries in flight may still take when the server ends; the rest of 2 s is for cleaning up."""
-
-DESCRIPTORS = 65536
-"""How many files may be open, where the hard limit lets them: a look-up under way is a socket for each try."""
 
 
 def chain_of(settings: Settings) -> Chain:
@@ -70,13 +69,30 @@ def tcp_limits(settings: Settings) -> TcpLimits:
     return TcpLimits(idle_s=settings.tcp_idle_s, connections=settings.tcp_connections)
 
 
-def raise_descriptor_limit() -> None:
-    """Shells and systemd give a soft limit of 1,024, for the sake of programs that use select(2)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+async def on_thread(work: Callable[[], _T]) -> _T:
+    """As `asyncio.to_thread`, but on a thread that the end of the process does not wait for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[_T] = loop.create_future()
+
+    def settle(outcome: _T | None, error: Exception | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(cast(_T, outcome))
+
+    def run() -> None:
+        outcome, error = None, None
+        try:
+            outcome = work()
+        except Exception as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop has been closed: nobody wants to know any more
+            loop.call_soon_threadsafe(settle, outcome, error)
+
+    threading.Thread(target=run, name="reload", daemon=True).start()
+    return await done
 
 
 def read_resolv_conf(path: Path) -> ResolvConf:
@@ -300,7 +316,7 @@ class Server:
             self._stale.clear()
             try:
                 if not hangup or await self._take_over():
-                    changed = await asyncio.to_thread(self._refresh)
+                    changed = await on_thread(self._refresh)
                     if changed or hangup:
                         self._follow_networks()
                         self._swap()
@@ -312,6 +328,7 @@ class Server:
     def _refresh(self) -> bool:
         assert self._watch is not None
         self._watch.follow(self.content.paths)
+        self._watch.await_writers()
         changed = self.content.refresh()
         if changed:
             self._watch.follow(self.content.paths)
@@ -320,7 +337,7 @@ class Server:
     async def _take_over(self) -> bool:
         """Load the configuration and go by it; False when it cannot be used and the last one stays."""
         try:
-            settings = await asyncio.to_thread(self._load_settings)
+            settings = await on_thread(self._load_settings)
         except PydnsError as error:
             self.content.config_faults = error.faults if isinstance(error, ConfigError) else ()
             self.content.reloads[CONFIG].count(success=False)

@@ -77,21 +77,26 @@ class Attachment:
         self._installed = False
         self.repairs = 0
         try:
-            self._enter(firewall)
+            before = self._enter(firewall)
             self._read_resolv_conf(resolv_conf)
+            self._open_sockets(before)
         except BaseException:
             self.close()  # with what an earlier run left: its ports are dead
             raise
 
-    def _enter(self, wanted: str) -> None:
+    def _enter(self, wanted: str) -> Redirect | None:
+        """Find out whether the namespace can be served, changing nothing; the ports of a run that was killed."""
         self._thread = NamespaceThread(self._target, "rules")
         self._closing.append(self._thread.close)
         inside = self._thread.call
-        inside(netns.bring_loopback_up)
         self._closing.append(inside(sockets.take_lock).close)
         self._firewall: Firewall = inside(firewalls.choose, wanted)
         privileges.require(self._firewall.capabilities, f"{self._firewall.name} in {self.label}")
-        before = inside(self._find_leftover)
+        return inside(self._find_leftover)
+
+    def _open_sockets(self, before: Redirect | None) -> None:
+        inside = self._thread.call
+        inside(netns.bring_loopback_up)
         self.udp, self.tcp = inside(sockets.open_listeners, before)
         self._closing += [self.udp.close, self.tcp.close]
         self._redirect = Redirect(self.udp.getsockname()[1], self.tcp.getsockname()[1])

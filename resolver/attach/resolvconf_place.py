@@ -103,8 +103,10 @@ def locate_resolv_conf(
     process it is the one in its root, if that is not our own. AttachError when it cannot be opened.
     """
     if explicit is not None:
-        if explicit.is_symlink() and _is_same(explicit, host):
-            raise AttachError(f"{explicit} is a link to the host's own {host}; name a file of the container")
+        # Inside a container, serving its own namespace, what is the host's file to us is the container's.
+        if _is_same(explicit, host) and not _is_same(target.path, proc / "self/ns/net"):
+            link = "a link to " if explicit.is_symlink() else ""
+            raise AttachError(f"{explicit} is {link}the host's own {host}; name a file of the container")
         if not explicit.parent.is_dir():
             raise AttachError(f"{explicit} cannot be made: there is no directory {explicit.parent}")
         return _open_place(explicit, writable)

@@ -89,13 +89,14 @@ def _joined(chased: tuple[RRset, ...], last: Reply, origins: tuple[Origin, ...])
         ),
         keep=last.keep,
         origins=origins + last.origins,
+        why=last.why,
     )
 
 
 def _sanity(query: Query) -> Reply | None:
     """What is refused whatever its name (RFC 6891 6.1.3; zone transfers are for authoritative servers' secondaries)."""
     if query.edns is not None and query.edns.version > 0:
-        return Reply(Answer(BADVERS))
+        return Reply(Answer(BADVERS), why="only EDNS version 0 is spoken")
     if query.qclass != CLASS_IN:
         return Reply(Answer(REFUSED, ede=(EDE_NOT_SUPPORTED, "only class IN is served")))
     if query.qtype in (AXFR, IXFR):

@@ -15,6 +15,7 @@ from resolver.wire.rrset import RRset
 
 _TC_OCTET = TC >> 8
 
+
 def query_for(query: Query, forward: Forward) -> Query:
     """The client's query with the CNAME's target in place of its name."""
     question = forward.question.qname + query.wire[query.question_end - 4 : query.question_end]

@@ -7,8 +7,10 @@ import errno
 import ipaddress
 import logging
 import os
+import resource
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from resolver.errors import StartError
@@ -18,6 +20,8 @@ from resolver.server.udp import UdpListener, WildcardUdpListener
 
 log = logging.getLogger(__name__)
 
+DESCRIPTORS = 65536
+"""How many files may be open, where the hard limit lets them: a look-up under way is a socket for each try."""
 RECEIVE_BUFFER = 1 << 20
 """Octets that wait in a UDP socket while the process does something else."""
 
@@ -96,6 +100,15 @@ def bind(address: Address, kind: socket.SocketKind) -> socket.socket:
 
 def _errno_of(error: StartError) -> int | None:
     return error.__cause__.errno if isinstance(error.__cause__, OSError) else None
+
+
+def raise_descriptor_limit() -> None:
+    """Shells and systemd give a soft limit of 1,024, for the sake of programs that use select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Listeners:

@@ -1,8 +1,9 @@
-"""Tells when files may have changed: watchdog on the directories they lie in, and on the files themselves.
+"""Tells when files may have changed: watchdog on the directories they lie in, and a look at files with two paths.
 
 A directory's watch sees a write, a rename over the file, and a symlink that is swapped (every directory that a chain of
-links runs through is watched). Only the file's own watch sees a write through another path of the same file, as with a
-bind mount. An event says no more than "look again": who is told reads the files and compares.
+links runs through is watched). It does not see a write through another path of the same file, as with a bind mount of
+one file or a hard link: such files are compared ten times a second. An event says no more than "look again": who is
+told reads the files and compares.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +30,19 @@ LATEST_S = 0.15
 """When they are read at the latest, should the events never stop."""
 RECHECK_S = 5.0
 """How often they are looked at without any event: file systems exist that send none (NFS, vboxsf)."""
+POLL_S = 0.1
+"""How often files with two paths are compared."""
+SETTLED_S = 0.03
+"""How long a file must not have been written to before it is read: an empty one may be about to be filled."""
+PATIENCE_S = 0.5
+"""How long a writer who does not stop is waited for."""
 _MAX_LINKS = 40
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 Identity = tuple[int, int]
 """Device and inode: what a watch really hangs on."""
+State = tuple[int, int, int]
+"""Inode, size, time of the last write in nanoseconds."""
 
 
 class FileWatch:
@@ -40,9 +53,13 @@ class FileWatch:
         self._callback = callback
         self._observer: BaseObserver | None = None
         self._watches: dict[Path, tuple[ObservedWatch, Identity]] = {}
+        self._files: frozenset[Path] = frozenset()
+        self._compared: dict[Path, State | None] = {}
+        """Files with two paths, as they were found last."""
         self._first_event_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._recheck = loop.call_later(RECHECK_S, self._look_again)
+        self._poll = loop.call_later(POLL_S, self._compare)
 
     def follow(self, paths: Iterable[Path]) -> None:
         """Watch what these paths lead to now; called again after every change, since links and inodes move.
@@ -50,11 +67,18 @@ class FileWatch:
         Blocks, and may be called on any one thread at a time. watchdog is imported by the first call.
         """
         if self._observer is None:
-            from watchdog.observers import Observer
-
-            self._observer = Observer()
-            self._observer.start()
-        wanted = {place: _identity(place) for path in paths for place in places_of(path)}
+            self._observer = _observer()
+        folders: set[Path] = set()
+        files: set[Path] = set()
+        for path in paths:
+            for place in places_of(path):
+                (folders if place.is_dir() else files).add(place)
+        self._files = frozenset(files)
+        mounts = _mount_points()
+        self._compared = {
+            file: self._compared.get(file, _state(file)) for file in files if _has_two_paths(file, mounts)
+        }
+        wanted = {folder: _identity(folder) for folder in folders}
         for place, (watch, known) in list(self._watches.items()):
             if wanted.get(place) != known:
                 del self._watches[place]
@@ -74,13 +98,27 @@ class FileWatch:
 
     def stop(self) -> None:
         """End the watch and its threads."""
-        for timer in (self._timer, self._recheck):
+        for timer in (self._timer, self._recheck, self._poll):
             if timer is not None:
                 timer.cancel()
         if self._observer is not None:
             self._observer.stop()
             self._observer.join(timeout=1)
             self._observer = None
+
+    def await_writers(self) -> None:
+        """Wait until nobody is writing any of the files, in case somebody is and for `PATIENCE_S` at most; blocks."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline and any(map(_is_being_written, self._files)):
+            time.sleep(SETTLED_S / 2)
+
+    def _compare(self) -> None:
+        self._poll = self._loop.call_later(POLL_S, self._compare)
+        for file, known in list(self._compared.items()):
+            found = _state(file)
+            if found != known:
+                self._compared[file] = found
+                self._settle()
 
     def _on_event(self) -> None:
         """On watchdog's thread."""
@@ -105,6 +143,20 @@ class FileWatch:
     def _look_again(self) -> None:
         self._recheck = self._loop.call_later(RECHECK_S, self._look_again)
         self._callback()
+
+
+def _observer() -> BaseObserver:
+    """A running observer; the import of watchdog takes some 50 ms."""
+    from watchdog.observers import Observer
+
+    with suppress(ImportError):
+        from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
+
+        # A file that is moved away is reported at once, and not held back for half a second in case it turns up again.
+        InotifyMoveEventGrouper.delay = 0.0
+    observer = Observer()
+    observer.start()
+    return observer
 
 
 def _handler(callback: Callable[[], None]) -> FileSystemEventHandler:
@@ -163,3 +215,37 @@ def _identity(place: Path) -> Identity | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _state(file: Path) -> State | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _is_being_written(file: Path) -> bool:
+    try:
+        written_at = file.stat().st_mtime
+    except OSError:
+        return False
+    return 0 <= time.clock_gettime(time.CLOCK_REALTIME) - written_at < SETTLED_S
+
+
+def _has_two_paths(file: Path, mounts: frozenset[str]) -> bool:
+    try:
+        return str(file) in mounts or file.stat().st_nlink > 1
+    except OSError:
+        return False
+
+
+def _mount_points() -> frozenset[str]:
+    """Where something is mounted in our mount namespace, single files too (proc_pid_mountinfo(5))."""
+    try:
+        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return frozenset()
+    return frozenset(
+        _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), line.split(" ")[4]) for line in table.splitlines()
+    )

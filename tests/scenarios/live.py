@@ -81,9 +81,9 @@ def answers(reply: dns.message.Message) -> list[str]:
     return [rdata.to_text() for rrset in reply.answer for rdata in rrset]
 
 
-def extended_errors(reply: dns.message.Message) -> list[str]:
-    """The extended errors of a reply, as text."""
-    return [option.to_text() for option in reply.options if int(option.otype) == 15]
+def reason(reply: dns.message.Message) -> str:
+    """The text of a reply's extended errors (RFC 8914)."""
+    return "; ".join(error.text or "" for error in reply.extended_errors())
 
 
 def framed(message: bytes) -> bytes:

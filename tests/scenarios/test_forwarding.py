@@ -13,7 +13,7 @@ import dns.rrset
 import pytest
 
 from tests.scenarios.conftest import Serve
-from tests.scenarios.live import Live, Stream, answers, ask, has_flag, is_clean, over_udp, udp_bytes, until
+from tests.scenarios.live import Live, Stream, answers, ask, has_flag, is_clean, over_udp, reason, udp_bytes, until
 from tests.scenarios.upstream import ADDRESS, SILENCE, Asked, Say, Upstream
 
 LOOK_UP_WITHIN_S = 4.5
@@ -86,14 +86,17 @@ def test_when_every_upstream_is_dead_there_is_servfail_with_the_reason(serve: Se
         else:
             assert reply.rcode() == dns.rcode.SERVFAIL
             assert codes(reply) == [23 if kind == "nobody" else 22]
-            assert all(str(upstream) in reply.extended_errors()[0].text for upstream in upstreams)
+            assert all(str(upstream) in reason(reply) for upstream in upstreams)
 
 
 def test_an_answer_larger_than_the_client_takes_is_cut_and_whole_over_tcp(serve: Serve) -> None:
     with Upstream(Say(MANY)) as upstream:
         live = serve(upstreams=[str(upstream)])
-        for options, limit in (({}, 512), ({"use_edns": 0, "payload": 1232}, 1232)):
-            octets = udp_bytes(live.at, ask("many.example.", **options))
+        for query, limit in (
+            (ask("many.example."), 512),
+            (ask("many.example.", use_edns=0, payload=1232), 1232),
+        ):
+            octets = udp_bytes(live.at, query)
             reply = dns.message.from_wire(octets)
             assert len(octets) <= limit
             assert has_flag(reply, dns.flags.TC)
@@ -230,7 +233,7 @@ def test_over_the_limit_of_look_ups_refused_says_why_and_names_are_answered(serv
             until(lambda: live.count("pydns_forward_in_flight") == 20)
             reply = live.udp("one-too-many.example.", use_edns=0)
             assert reply.rcode() == dns.rcode.REFUSED
-            assert "too many" in reply.extended_errors()[0].text
+            assert "too many" in reason(reply)
             assert answers(live.udp("db.")) == ["172.18.0.2"]
         until(lambda: live.count("pydns_forward_in_flight") == 0)
         assert answers(live.udp("now.example.")) == ["192.0.2.1"]
@@ -255,7 +258,6 @@ def test_a_flood_of_look_ups_leaves_registry_names_quick(serve: Serve) -> None:
             assert delays[-1] < 1
             assert live.count("pydns_forward_in_flight") <= 1024
             assert live.count("pydns_dns_responses_total", rcode="REFUSED", stage="forward") >= 1500
-        until(lambda: live.count("pydns_forward_in_flight") == 0)
         assert is_clean(live.stderr), live.stderr
 
 

@@ -177,7 +177,9 @@ def test_health_readiness_and_unknown_pages(live: Live) -> None:
     assert live.page("/explain?name=db&type=NONSENSE").status == 400
 
 
-@pytest.mark.parametrize("noise", [b"", b"\r\n\r\n", b"\xff" * 3000, b"GET /metrics HTTP/1.1\r\n", b"GET " + b"x" * 70000])
+@pytest.mark.parametrize(
+    "noise", [b"", b"\r\n\r\n", b"\xff" * 3000, b"GET /metrics HTTP/1.1\r\n", b"GET " + b"x" * 70000]
+)
 def test_nonsense_at_the_http_port_leaves_no_trace(live: Live, noise: bytes) -> None:
     """No traceback in the log, and the next request is answered."""
     host, _, port = live.http.removeprefix("http://").rpartition(":")

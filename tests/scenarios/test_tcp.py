@@ -136,9 +136,10 @@ def test_a_pipeline_longer_than_the_limit_is_answered_to_its_end(live: Live, ups
     queries = [ask(f"slower-{number}.example.", id=number) for number in range(200)]
     octets = b"".join(framed(query.to_wire()) for query in queries)
     with live.tcp(within_s=20) as stream:
-        stream.sock.sendall(octets[: len(octets) // 2 + 7])  # ends within a message
+        cut = len(octets) * 3 // 4 + 7  # over the limit, and within a message
+        stream.sock.sendall(octets[:cut])
         until(lambda: upstream.times_asked("slower-90.example"))
-        stream.sock.sendall(octets[len(octets) // 2 + 7 :])
+        stream.sock.sendall(octets[cut:])
         assert {stream.receive().id for _ in queries} == set(range(200))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resolver.sources import files
-from resolver.sources.files import RegistryFiles, Refreshed, load, read_text
+from resolver.sources.files import Refreshed, RegistryFiles, load, read_text
 
 BAD = "[networks.mynet\n"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from resolver.sources import watch
 from resolver.sources.watch import FileWatch, places_of
 
 
@@ -70,7 +70,7 @@ class Watched:
         self.told = asyncio.Event()
         self.count = 0
         self.watch = FileWatch(asyncio.get_running_loop(), self._tell)
-        self.watch.start([path])
+        self.watch.follow([path])
 
     def _tell(self) -> None:
         self.count += 1
@@ -130,16 +130,6 @@ def test_a_link_that_is_swapped_is_told(folder: Path) -> None:
     run(folder / "data" / "a.toml", scenario)
 
 
-def test_a_burst_is_told_once(folder: Path) -> None:
-    async def scenario(watched: Watched) -> None:
-        for number in range(20):
-            (folder / f"{number}.toml").write_text("x")
-        await watched.wait()
-        assert watched.count == 1
-
-    run(folder, scenario)
-
-
 def test_a_folder_that_replaces_another_is_watched_after_a_second_look(folder: Path) -> None:
     """An inode's watch dies with it."""
     (folder / "sub").mkdir()
@@ -154,44 +144,68 @@ def test_a_folder_that_replaces_another_is_watched_after_a_second_look(folder: P
     run(folder / "sub", scenario)
 
 
-def test_without_events_the_files_are_looked_at_all_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """File systems exist that send none."""
-    monkeypatch.setattr(watch, "RECHECK_S", 0.01)
-
-    async def scenario(watched: Watched) -> None:
-        await watched.wait()
-        await watched.wait()
-
-    run(folder, scenario)
-
-
 class Clock:
     """An event loop's timers, by hand."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.due: list[float] = []
+        self.timers: list[Timer] = []
 
     def time(self) -> float:
         return self.now
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
-        self.due.append(when)
-        return _Timer()  # type: ignore[return-value]
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        self.timers.append(Timer(when, callback))
+        return self.timers[-1]
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        return self.call_at(self.now + delay, callback)
+
+    def advance(self, now: float) -> None:
+        """Let everything happen that is due by then."""
+        self.now = now
+        due = [timer for timer in self.timers if timer.when <= now]
+        self.timers = [timer for timer in self.timers if timer.when > now]
+        for timer in due:
+            if not timer.is_cancelled:
+                timer.callback()
 
 
-class _Timer:
+class Timer:
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self.when = when
+        self.callback = callback
+        self.is_cancelled = False
+
     def cancel(self) -> None:
-        """Nothing runs by itself here."""
+        self.is_cancelled = True
+
+
+def told_at(event_times: list[float], until: float) -> list[float]:
+    """When a watch tells of events at those times, in steps of 10 ms."""
+    clock = Clock()
+    told: list[float] = []
+    files = FileWatch(clock, lambda: told.append(clock.now))  # type: ignore[arg-type]
+    for step in range(round(until * 100) + 1):
+        clock.advance(step / 100)
+        if step / 100 in event_times:
+            files._settle()
+    return told
+
+
+def test_a_burst_is_told_once_when_it_is_over() -> None:
+    """A writer's events come close together; half of what it writes is not worth reading."""
+    assert [0.07] == told_at([0.0, 0.01, 0.02, 0.03], 1)
 
 
 def test_events_that_never_stop_do_not_put_it_off_for_ever() -> None:
     """A change is served within 250 ms of the write's end."""
-    clock = Clock()
-    files = FileWatch(clock, lambda: None)  # type: ignore[arg-type]
-    for step in range(50):
-        clock.now = step * 0.01
-        files._settle()
+    told = told_at([step / 100 for step in range(100)], 1)
 
-    assert watch.QUIET_S == clock.due[0]
-    assert watch.LATEST_S == max(clock.due)
+    assert 0.15 == told[0]
+    assert all(later - sooner <= 0.16 for sooner, later in pairwise(told))
+
+
+def test_without_any_event_the_files_are_looked_at_every_5_s() -> None:
+    """File systems exist that send none."""
+    assert [5.0, 10.0, 15.0] == told_at([], 16)
