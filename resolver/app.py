@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -109,19 +109,29 @@ def own_upstreams(servers: tuple[str, ...], *, in_namespace: bool = False) -> tu
     return tuple(parse_upstream(server, in_namespace) for server in servers)
 
 
-def offline_state(settings: Settings) -> State:
+def offline_state(settings: Settings, fallback_gateways: tuple[IPAddress, ...] = ()) -> State:
     """What a server with these settings would answer from, read from the files now; nothing is bound or sent."""
-    content = Content(settings.registry_files, settings.zone_paths, view_settings(settings, ()))
+    content = Content(settings.registry_files, settings.zone_paths, view_settings(settings, fallback_gateways))
     content.refresh()
     resolv_conf = read_resolv_conf(settings.resolv_conf)
     return State(
         views=content.views,
         chain=chain_of(settings),
-        upstreams=settings.upstreams or own_upstreams(resolv_conf.nameservers),
+        upstreams=without_own(settings.upstreams or own_upstreams(resolv_conf.nameservers), settings.listen),
         own_upstreams=own_upstreams,
         options=ForwardOptions.of(resolv_conf),
         pin=pin_of(settings),
     )
+
+
+def without_own(upstreams: tuple[Upstream, ...], listen: Sequence[Address]) -> tuple[Upstream, ...]:
+    """The upstreams without those at which we listen ourselves."""
+    own = {(address.host, address.port) for address in listen}
+    ports = {port for host, port in own if host in WILDCARDS}
+    own |= {
+        (upstream.address, upstream.port) for upstream in upstreams if upstream.port in ports and _is_local(upstream)
+    }
+    return drop_own(upstreams, own)
 
 
 def _is_local(upstream: Upstream) -> bool:
@@ -212,14 +222,7 @@ class Server:
         upstreams = (
             self.settings.upstreams or self._namespace_upstreams() or own_upstreams(self._resolv_conf.nameservers)
         )
-        own = set() if self._has_namespace else {(address.host, address.port) for address in self.settings.listen}
-        ports = {port for host, port in own if host in WILDCARDS}
-        own |= {
-            (upstream.address, upstream.port)
-            for upstream in upstreams
-            if upstream.port in ports and _is_local(upstream)
-        }
-        return drop_own(upstreams, own)
+        return without_own(upstreams, () if self._has_namespace else self.settings.listen)
 
     def _unknown_networks(self, pin: Pin) -> list[Fault]:
         known = self.content.views.tables

@@ -1,4 +1,4 @@
-"""Why a name resolves as it does: one look-up taken through the pipeline, told in words and not sent anywhere."""
+"""Why a name resolves as it does: one look-up taken through the pipeline, told in plain values, sent nowhere."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import Any
 
 from resolver.errors import ConfigError, Fault
 from resolver.pipeline.outcome import Forward, Reply
+from resolver.registry.model import SHORT_ID_LENGTH, Endpoint
 from resolver.server.responder import State
 from resolver.sources.base import parse_address
 from resolver.views import View
-from resolver.wire.constants import CLASS_IN, RD, TYPE_NUMBERS, rcode_name, type_name
-from resolver.wire.name import from_text, to_text
+from resolver.wire.constants import CLASS_IN, NOERROR, NS, NXDOMAIN, RD, TYPE_NUMBERS, rcode_name, type_name
+from resolver.wire.name import WireName, fold, from_text, labels_of, parent_of, suffixes_of, to_text
 from resolver.wire.query import Query, scan
 from resolver.wire.rrset import RRset
+from resolver.zones.model import WILDCARD_LABEL, Place, Zone
+
+_MAX_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Asked:
 
 
 def explain(asked: Asked, state: State) -> dict[str, Any]:
-    """The view, the stage that decides, the answer with where it was written, or the upstreams that would be asked.
+    """The view, the stage that decides and its rule, the answer with where it was written, or who would be asked.
 
     Raises ConfigError for a question that cannot be asked.
     """
@@ -55,30 +59,37 @@ def explain(asked: Asked, state: State) -> dict[str, Any]:
         told["answer"] = _records(answer.answer)
         told["authority"] = _records(answer.authority)
         told["additional"] = _records(answer.additional)
-        told["written_in"] = list(dict.fromkeys(str(origin) for origin in outcome.origins))
+        told["written_in"] = _places(answer.answer, [str(origin) for origin in outcome.origins], view)
         if answer.ede is not None:
             told["extended_error"] = {"code": answer.ede[0], "text": answer.ede[1]}
+        told["because"] = _because(decision.stage, outcome, query, view)
+        is_found = bool(answer.answer)
     else:
-        told.update(_forward(outcome, state))
+        told.update(_forward(outcome, state, view))
+        is_found = False
+    told["elsewhere"] = [] if is_found else _elsewhere(query.key, view, state.views.host)
     return told
 
 
-def _forward(outcome: Forward, state: State) -> dict[str, Any]:
+def _forward(outcome: Forward, state: State, view: View) -> dict[str, Any]:
     upstreams = state.own_upstreams(outcome.servers) if outcome.servers else state.upstreams
     return {
         "forwarded_name": to_text(outcome.question.qname),
         "answer": _records(outcome.chased),
+        "written_in": _places(outcome.chased, [], view),
         "upstreams": [str(upstream) for upstream in upstreams],
         "upstreams_of": "the asker" if outcome.servers else "everybody",
+        "rotate": state.options.rotate,
+        "because": "no name of the view's networks, of a zone or of docker.internal",
     }
 
 
 def _query(asked: Asked) -> Query:
     rtype = asked.rtype.upper()
     number = TYPE_NUMBERS.get(rtype)
-    if number is None and rtype.startswith("TYPE") and rtype[4:].isdigit() and int(rtype[4:]) < 65536:
-        number = int(rtype[4:])
-    if number is None:
+    if number is None and rtype.startswith("TYPE") and rtype[4:].isdecimal() and rtype.isascii():
+        number = int(rtype[4:9]) if len(rtype) <= 9 else None
+    if number is None or number > 0xFFFF:
         raise _fault("TYPE", f"{asked.rtype!r} is not a record type", "write A, AAAA, PTR, SRV… or TYPE65280")
     try:
         name = from_text(asked.name)
@@ -87,20 +98,18 @@ def _query(asked: Asked) -> Query:
     header = b"\0\0" + RD.to_bytes(2, "big") + b"\0\1\0\0\0\0\0\0"
     query = scan(header + name + number.to_bytes(2, "big") + CLASS_IN.to_bytes(2, "big"))
     if not isinstance(query, Query):
-        raise _fault("NAME", f"{asked.name!r} cannot be asked", "")
+        raise _fault("TYPE", f"{asked.rtype!r} cannot be asked for", "write A, AAAA, PTR, SRV…")
     return query
 
 
 def _view(asked: Asked, state: State) -> tuple[View, str]:
     views = state.views
     if asked.network is not None or asked.endpoint is not None:
-        networks = (asked.network,) if asked.network is not None else views.networks_of(asked.endpoint or "")
-        if asked.network is not None and asked.network not in views.tables:
-            known = ", ".join(sorted(views.tables)) or "none"
-            raise _fault("--network", f"there is no network {asked.network!r}", f"there are: {known}")
-        if not networks:
-            raise _fault("--endpoint", f"there is no container {asked.endpoint!r}", "see: pydns networks")
-        return views.pinned(networks, asked.endpoint), "it was named"
+        if asked.address is not None:
+            raise _fault("--from", "contradicts --network and --endpoint", "say in one way who asks")
+        networks, because = _named(asked, state)
+        return views.pinned(networks, asked.endpoint), because
+    address = None
     if asked.address is not None:
 
         def complain(message: str, fix: str) -> None:
@@ -108,13 +117,129 @@ def _view(asked: Asked, state: State) -> tuple[View, str]:
 
         address = parse_address(asked.address, complain)
         assert address is not None
-        view = views.of_address(address)
-        if view.is_host:
-            return view, f"{address} is in no network's subnets, so it sees what the host sees"
-        return view, f"{address} is in the subnets of these networks"
     if state.pin is not None:
-        return views.pinned(state.pin.networks, state.pin.endpoint), "the server was started for it"
-    return views.host, "the host sees every network"
+        whose = "the server was started for these" if address is None else "the server shows these to every client"
+        return views.pinned(state.pin.networks, state.pin.endpoint), whose
+    if address is None:
+        return views.host, "the host sees every network"
+    view = views.of_address(address)
+    if view.is_host:
+        return view, f"{address} is in no network's subnets, so it sees what the host sees"
+    known = next((table.by_address[address].name for table in view.tables if address in table.by_address), None)
+    where = "the subnets of these networks" if known is None else f"their subnets, the address of {known}"
+    return view, f"{address} is in {where}"
+
+
+def _named(asked: Asked, state: State) -> tuple[tuple[str, ...], str]:
+    """The networks that --network and --endpoint mean."""
+    views = state.views
+    if asked.network is not None and asked.network not in views.tables:
+        known = ", ".join(sorted(views.tables)) or "none at all"
+        raise _fault("--network", f"there is no network {asked.network!r}", f"there are: {known}")
+    if asked.endpoint is None:
+        assert asked.network is not None
+        return (asked.network,), "--network names it"
+    networks = views.networks_of(asked.endpoint)
+    if not networks:
+        raise _fault("--endpoint", f"there is no container {asked.endpoint!r}", "see: pydns networks")
+    if asked.network is None:
+        return networks, f"the container {asked.endpoint} is on these"
+    if asked.network not in networks:
+        fix = f"it is on: {', '.join(networks)}"
+        raise _fault("--endpoint", f"the container {asked.endpoint!r} is not on network {asked.network!r}", fix)
+    return (asked.network,), f"--network names it, and {asked.endpoint} asks"
+
+
+def _because(stage: str, outcome: Reply, query: Query, view: View) -> str:
+    """The rule behind a reply, in words."""
+    if outcome.why:
+        return outcome.why
+    if stage == "zone":
+        return _in_zone(outcome, query, view)
+    if stage == "registry":
+        labels = list(labels_of(query.key))
+        is_service = len(labels) > 2 and labels[0][:1] == labels[1][:1] == b"_"
+        return _whose(parent_of(parent_of(query.key)) if is_service else query.key, view)
+    return ""
+
+
+def _in_zone(outcome: Reply, query: Query, view: View) -> str:
+    answer, zone = outcome.answer, view.zones.zone_for(query.key)
+    if zone is None or answer.ede is not None:
+        return ""
+    apex = to_text(zone.apex)
+    if answer.rcode == NXDOMAIN:
+        return f"the zone {apex} is served here and has no such name; its names are never forwarded"
+    if answer.rcode == NOERROR and not answer.answer:
+        if answer.authority and answer.authority[0].rtype == NS:
+            return f"the zone {apex} delegates this name to the servers below"
+        return f"the zone {apex} has the name, without a record of this type"
+    return f"the zone {apex} is served here"
+
+
+def _whose(key: WireName, view: View) -> str:
+    """Which containers a name belongs to, and as what."""
+    match = view.find(key)
+    if match is None:
+        return ""
+    if not match.network:
+        return "a hosts file has this name, for every asker"
+    bare = key if match.apex == key else WireName(key[: len(key) - len(match.apex)] + b"\0")
+    if bare in view.links.get(match.network, {}):
+        return f"a link alias of the asker for {match.endpoints[0].name} on network {match.network}"
+    kinds = [f"{_kind(bare, endpoint)} {endpoint.name}" for endpoint in match.endpoints[:_MAX_SHOWN]]
+    more = len(match.endpoints) - len(kinds)
+    return ", ".join(kinds) + (f" and {more} more" if more else "") + f" on network {match.network}"
+
+
+def _kind(bare: WireName, endpoint: Endpoint) -> str:
+    name = to_text(bare)[:-1].lower()
+    if name == endpoint.name.lower():
+        return "the name of container"
+    if endpoint.id is not None and name == endpoint.id[:SHORT_ID_LENGTH].lower():
+        return "the short id of container"
+    if endpoint.hostname is not None and name == endpoint.hostname.lower():
+        return "the hostname of container"
+    for wildcard in endpoint.wildcards():
+        if name.endswith(wildcard[1:].lower()):
+            return f"below the wildcard {wildcard} of container"
+    return "an alias of container"
+
+
+def _elsewhere(key: WireName, view: View, host: View) -> list[str]:
+    """The networks outside the view that know the name: what somebody who misses an answer wants to hear."""
+    seen = {table.network.name for table in view.tables}
+    qualified = host.find(key)
+    return [
+        name
+        for table in host.tables
+        if (name := table.network.name) not in seen
+        and (table.find(key) or (qualified is not None and qualified.network == name))
+    ]
+
+
+def _places(answer: tuple[RRset, ...], origins: list[str], view: View) -> list[str]:
+    """Where the records were written; for those of a zone the line, which the pipeline does not carry along."""
+    lines: dict[str, list[str]] = {}
+    for rrset in answer:
+        key = fold(rrset.owner)
+        zone = view.zones.zone_for(key)
+        if zone is not None and (place := _place(zone, key, rrset.rtype)) is not None:
+            lines.setdefault(zone.file, []).append(f"{place.file}:{place.line}")
+    found: list[str] = []
+    for origin in origins:
+        found += lines.pop(origin, [origin])
+    return list(dict.fromkeys([line for more in lines.values() for line in more] + found))
+
+
+def _place(zone: Zone, key: WireName, rtype: int) -> Place | None:
+    """The line of an RRset, by its name or by the wildcard that stands for it (RFC 4592 3.3.1)."""
+    if key in zone.nodes:
+        return zone.place_of(key, rtype)
+    for encloser in suffixes_of(parent_of(key)):
+        if encloser in zone.nodes:
+            return zone.place_of(WireName(WILDCARD_LABEL + encloser), rtype)
+    return None
 
 
 def _records(rrsets: tuple[RRset, ...]) -> list[str]:

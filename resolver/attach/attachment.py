@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+from resolver.attach import conntrack, netns, privileges, sockets, watch
 from resolver.attach import firewall as firewalls
-from resolver.attach import netns, privileges, sockets, watch
 from resolver.attach.firewall import Firewall
 from resolver.attach.netns import IPAddress, NamespaceThread, Target
 from resolver.attach.plan import ADDRESS, Redirect
@@ -186,6 +186,7 @@ class Attachment:
             if other is not self._firewall:  # only now: until here its rules may have served
                 other.remove()
         self._leftover.clear()
+        conntrack.forget_strays(self._redirect)
         self.drain()
 
     def drop_privileges(self, also: Iterable[str] = ()) -> None:
@@ -231,6 +232,7 @@ class Attachment:
             # Our own change was announced as well. What else was announced meanwhile, the next look finds.
             self.drain()
         if repaired:
+            conntrack.forget_strays(self._redirect)
             log.warning("%s: the redirect had been changed or removed, and was put back", self.label)
         return repaired
 

@@ -3,45 +3,112 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from resolver.cli.options import content_options, settings_loader
-from resolver.errors import ConfigError, Fault
+from resolver.cli.options import examined, serve_options
+from resolver.cli.output import counted, say
+from resolver.config.schema import Settings
+from resolver.errors import Fault
+
+if TYPE_CHECKING:
+    from resolver.registry.model import Snapshot
 
 
 @click.command("check")
-@content_options
+@serve_options
 @click.pass_context
-def command(context: click.Context, /, config: Path | None, **options: Any) -> None:
+def command(context: click.Context, /, config: Path | None, network: tuple[str, ...], **options: Any) -> None:
     """Read the configuration, the registry and the zones as a server would, and show every fault at once.
 
-    Each line names the file, the line, the key, what is wrong and how to mend it. Warnings are accepted by a rule
-    (docs/registry.md) and do not count. Exit status 0: nothing is wrong; 1: something is.
+    Takes the flags of `pydns serve`. Each line names the file, the line, the key, what is wrong and how to mend it.
+    Warnings are accepted by a rule (docs/registry.md, docs/zones.md) and do not count. Exit status 0: nothing is
+    wrong; 1: something is.
+
+    \b
+    Examples:
+      pydns check -c pydns.toml
+      pydns check --registry ./networks.toml --zones ./zones
     """
     logging.disable(logging.CRITICAL)
-    faults: list[Fault] = []
-    summary = ""
-    try:
-        settings = settings_loader(config, **options)()
-    except ConfigError as error:
-        faults.extend(error.faults)
-    else:
-        from resolver.content import Content
-        from resolver.views import ViewSettings
+    settings, faults = examined(config, **options)
 
-        content = Content(settings.registry_files, settings.zone_paths, ViewSettings(settings.ttl))
-        content.refresh()
-        faults.extend(content.faults)
-        snapshot = content.views.snapshot
-        endpoints = sum(1 for _ in snapshot.endpoints())
-        summary = f"{len(snapshot.networks)} networks, {endpoints} endpoints, {len(content.zones)} zones"
+    from resolver.content import Content
+    from resolver.views import ViewSettings
+
+    content = Content(settings.registry_files, settings.zone_paths, ViewSettings(settings.ttl))
+    content.refresh()
+    snapshot = content.views.snapshot
+    faults += content.faults
+    faults += _unknown_networks(settings, network, snapshot)
+    faults += _empty_folders(settings)
+    faults += _no_upstream(settings)
+    faults = list(dict.fromkeys(faults))
     for fault in faults:
-        click.echo(str(fault))
+        say(str(fault))
     errors = sum(1 for fault in faults if not fault.is_warning)
+    warnings = f", {counted(len(faults) - errors, 'warning')}" if errors < len(faults) else ""
     if errors:
-        click.echo(f"{errors} {'fault' if errors == 1 else 'faults'} found")
+        say(f"{counted(errors, 'fault')} found{warnings}")
         context.exit(1)
-    click.echo(f"all in order: {summary}")
+    read = (settings.config_file or "no configuration file", *settings.registry_files, *settings.zone_paths)
+    holds = (
+        counted(len(snapshot.networks), "network"),
+        counted(sum(1 for _ in snapshot.endpoints()), "endpoint"),
+        counted(len(content.zones), "zone"),
+    )
+    say(f"read: {', '.join(map(str, read))}\nall in order: {', '.join(holds)}{warnings}")
+
+
+def _unknown_networks(settings: Settings, named: tuple[str, ...], snapshot: Snapshot) -> Iterator[Fault]:
+    """What makes `pydns serve` refuse to start."""
+    fix = "there are: " + (", ".join(sorted(snapshot.networks)) or "none at all")
+    for name in named or settings.networks:
+        if name in snapshot.networks:
+            continue
+        if named or settings.config_file is None:
+            yield Fault("--network", f"there is no network {name!r}", fix)
+        else:
+            line = _line_of(settings.config_file, ("server", "networks"))
+            yield Fault(str(settings.config_file), f"there is no network {name!r}", fix, line, "server.networks")
+
+
+def _line_of(path: Path, key: tuple[str, ...]) -> int | None:
+    from resolver.intake.toml import Lines
+    from resolver.sources.files import read_text
+
+    return Lines(read_text(path)[0]).of(key)
+
+
+def _empty_folders(settings: Settings) -> Iterator[Fault]:
+    from resolver.sources.files import READERS, reader_of
+    from resolver.zones.zonefile import SUFFIX
+
+    known = ", ".join(f"*{suffix}" for suffix in READERS)
+    for path in settings.registry_files:
+        if path.is_dir() and not any(reader_of(member) for member in path.iterdir()):
+            yield Fault(str(path), "holds no registry file", f"put {known} or hosts there", is_warning=True)
+    for path in settings.zone_paths:
+        if path.is_dir() and not any(member.name.endswith(SUFFIX) for member in path.iterdir()):
+            yield Fault(str(path), "holds no zone file", f"call them *{SUFFIX}", is_warning=True)
+
+
+def _no_upstream(settings: Settings) -> Iterator[Fault]:
+    """What makes a server forward nothing."""
+    from resolver.forward.resolvconf import parse
+
+    if settings.upstreams:
+        return
+    path = settings.resolv_conf
+    try:
+        servers = parse(path.read_text(encoding="utf-8", errors="replace")).nameservers
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}; nothing is forwarded"
+    else:
+        if servers:
+            return
+        reason = "names no server; nothing is forwarded"
+    yield Fault(str(path), reason, "add a nameserver line, or set forward.upstreams", is_warning=True)

@@ -1,25 +1,63 @@
-"""Asks a running server, over HTTP at the address that [metrics] names."""
+"""Asks a running server, over HTTP at the address that [metrics] names; without one the files are asked."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from resolver.cli.options import is_on_command_line, set_up_logging
 from resolver.config.schema import Settings
 from resolver.errors import ConfigError, Fault
 
 TIMEOUT_S = 2.0
+NAMES_FILES = ("registry", "zones", "ttl", "upstream", "resolv_conf")
+"""Options that say what to work from: with one of them on the command line a running server is not asked."""
+
+Told = dict[str, Any]
 
 
-def ask(settings: Settings, path: str, parameters: Mapping[str, str | None]) -> dict[str, Any] | None:
-    """What the server says, or None when none is running there. Raises ConfigError with its complaint."""
-    if settings.metrics is None:
-        return None
+def tell(
+    settings: Settings,
+    path: str,
+    parameters: Mapping[str, str | None],
+    work_out: Callable[[], Told],
+    *,
+    key: str,
+    offline: bool,
+) -> Told:
+    """What the running server says, else what ``work_out`` makes of the files; ``source`` tells which.
+
+    ``key`` is in every answer of a pydns. Raises ConfigError with the server's complaint, and for a server that was
+    named on the command line and is not there.
+    """
+    if offline:
+        reason = "--offline"
+    elif any(is_on_command_line(name) for name in NAMES_FILES):
+        reason = "named on the command line"
+    elif settings.metrics is None:
+        reason = "metrics.listen is off"
+    else:
+        told = _ask(settings, path, parameters, key)
+        if told is not None:
+            return told | {"source": f"the server at {settings.metrics}"}
+        if is_on_command_line("metrics"):
+            fix = "start it, or leave --metrics out to work from the files"
+            raise ConfigError([Fault("--metrics", f"no pydns answers at {settings.metrics}", fix)])
+        reason = f"no server answers at {settings.metrics}"
+    import logging
+
+    set_up_logging(level=logging.ERROR)  # the warnings are for `pydns check`
+    return work_out() | {"source": f"the files ({reason})"}
+
+
+def _ask(settings: Settings, path: str, parameters: Mapping[str, str | None], key: str) -> Told | None:
+    """What the server says, or None when none is running there."""
     from http.client import HTTPConnection, HTTPException
     from urllib.parse import urlencode
 
-    query = urlencode({key: value for key, value in parameters.items() if value is not None})
+    assert settings.metrics is not None
+    query = urlencode({name: value for name, value in parameters.items() if value is not None})
     connection = HTTPConnection(settings.metrics.host, settings.metrics.port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", f"{path}?{query}")
@@ -29,8 +67,8 @@ def ask(settings: Settings, path: str, parameters: Mapping[str, str | None]) -> 
         return None  # nobody, or somebody else, is there
     finally:
         connection.close()
-    if not isinstance(told, dict) or response.status == 404:
+    if not isinstance(told, dict):
         return None
-    if "error" in told:
+    if response.status == 400 and "error" in told:
         raise ConfigError([Fault(f"the server at {settings.metrics}", str(told["error"]))])
-    return told
+    return told if response.status == 200 and key in told else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 
@@ -47,6 +48,17 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is called, or what may have been meant."""
+        name = args[0]
+        if name not in COMMANDS and name[:1] != "-" and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(COMMANDS)
+            raise click.UsageError(f"there is no command {name!r} ({hint})", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in the help text, from the table: nothing is imported for it."""
         with formatter.section("Commands"):
@@ -69,15 +81,15 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and end the process with its exit status; no traceback reaches a user."""
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(standalone_mode=False, prog_name="pydns")
     except click.ClickException as error:
         error.show()
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         status = 130
-    except PydnsError as error:
+    except (PydnsError, OSError) as error:
         for line in str(error).splitlines():
-            print(f"pydns: {line}", file=sys.stderr)  # noqa: T201 (the one place that talks to a user's terminal)
+            click.echo(f"pydns: {line}", err=True)
         status = 2
     sys.exit(status if isinstance(status, int) else 0)
 

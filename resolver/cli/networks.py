@@ -3,46 +3,63 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
 import click
 
-from resolver.cli.live import ask
-from resolver.cli.options import content_options, settings_loader
+from resolver.cli.live import tell
+from resolver.cli.options import content_options, live_options, settings_loader
+from resolver.cli.output import say
+from resolver.config.schema import Settings
 
 
 @click.command("networks")
-@click.option("--offline", is_flag=True, help="Work from the files, even if a server is running.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @content_options
+@live_options
 def command(offline: bool, as_json: bool, config: Path | None, **options: Any) -> None:
     """Show every network, who is on it, at which addresses and by which names, and where that was written.
 
     Asks the running server at the address that [metrics] names; when there is none, or when files are named, works
-    from the files.
+    from the files. The first name of a container is its own, the others are aliases, its short id and its hostname.
+
+    \b
+    Examples:
+      pydns networks
+      pydns networks --registry mynet.json
+      pydns networks --json | jq '.networks[].name'
     """
     settings = settings_loader(config, **options)()
-    told = None if offline or any(options.values()) else ask(settings, "/networks", {})
-    if told is None:
-        logging.disable(logging.WARNING)
-        from resolver.app import offline_state
-        from resolver.listing import networks_of
+    told = tell(settings, "/networks", {}, lambda: _offline(settings), key="networks", offline=offline)
+    say(json.dumps(told, indent=2) if as_json else _in_words(told))
 
-        told = networks_of(offline_state(settings).views.snapshot)
-    click.echo(json.dumps(told, indent=2) if as_json else _in_words(told))
+
+def _offline(settings: Settings) -> dict[str, Any]:
+    from resolver.content import Content
+    from resolver.listing import networks_of
+    from resolver.views import ViewSettings
+
+    return networks_of(Content(settings.registry_files, (), ViewSettings()).views.snapshot)
 
 
 def _in_words(told: dict[str, Any]) -> str:
     lines = []
     for network in told["networks"]:
-        internal = ", internal" if network["internal"] else ""
-        subnets = ", ".join(network["subnets"]) or "no subnet"
-        lines.append(f"{network['name']}  {subnets}{internal}  ({network['written_in']})")
-        for endpoint in network["endpoints"]:
-            names, addresses = " ".join(endpoint["names"]), " ".join(endpoint["addresses"])
-            extra = f"  ports {' '.join(endpoint['ports'])}" if endpoint["ports"] else ""
-            lines.append(f"  {addresses}  {names}{extra}")
+        parts = [network["name"], ", ".join(network["subnets"]) or "no subnet"]
+        if network["gateways"]:
+            parts.append("gateway " + ", ".join(network["gateways"]))
+        if network["internal"]:
+            parts.append("internal")
+        lines.append("  ".join([*parts, f"({network['written_in']})"]))
+        lines += [f"  {_endpoint(endpoint)}" for endpoint in network["endpoints"]]
     lines += [f"{host['address']}  {' '.join(host['names'])}  ({host['written_in']})" for host in told["hosts"]]
-    return "\n".join(lines) or "the registry is empty"
+    return "\n".join([*(lines or ["the registry is empty"]), f"told by {told['source']}"])
+
+
+def _endpoint(endpoint: dict[str, Any]) -> str:
+    parts = [" ".join(endpoint["addresses"]), " ".join(endpoint["names"])]
+    if endpoint["ports"]:
+        parts.append("ports " + " ".join(endpoint["ports"]))
+    if endpoint["links"]:
+        parts.append("links " + " ".join(f"{alias}={target}" for alias, target in endpoint["links"].items()))
+    return "  ".join([*parts, f"({endpoint['written_in']})"])

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from resolver.config.load import Override, load
+from resolver.cli import complete
+from resolver.config.load import Override, examine, load
 from resolver.config.schema import Settings
+from resolver.errors import Fault
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,81 +32,156 @@ KEYS: dict[str, tuple[str, str]] = {
 """From an option to the key of the configuration that it sets."""
 
 
-def config_option(function: F) -> F:
-    """-c FILE."""
-    return click.option(
+def option(name: str, *, help: str, **attributes: Any) -> Callable[[F], F]:
+    """An option with its environment variable, PYDNS_ and its name, shown in the help text."""
+    variable = "PYDNS_" + name.lstrip("-").upper().replace("-", "_")
+    return click.option(name, envvar=variable, show_envvar=True, help=help, **attributes)
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Several options as one decorator, shown in this order."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(options):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+content_options = _together(
+    click.option(
         "-c",
         "--config",
-        "config",
         type=PATH,
         envvar="PYDNS_CONFIG",
+        show_envvar=True,
         metavar="FILE",
+        shell_complete=complete.files,
         help="Configuration file (TOML); every key in it is optional.",
-    )(function)
+    ),
+    option(
+        "--registry",
+        multiple=True,
+        metavar="PATH",
+        shell_complete=complete.files,
+        help="Registry file (*.toml, *.json of `docker network inspect`, *.hosts) or a folder of them; repeatable.",
+    ),
+    option(
+        "--zones",
+        multiple=True,
+        metavar="PATH",
+        shell_complete=complete.files,
+        help="Zone file, or folder of *.zone files; repeatable.",
+    ),
+)
+"""What is served."""
 
+answer_options = _together(
+    option("--ttl", type=int, metavar="SECONDS", show_default="600", help="TTL of registry names."),
+    option(
+        "--upstream",
+        multiple=True,
+        metavar="ADDRESS[:PORT]",
+        help="Forward to this server instead of those in resolv.conf; repeatable.",
+    ),
+)
+"""How it is answered."""
 
-def content_options(function: F) -> F:
-    """-c, --registry, --zones: what is served."""
-    for decorate in (
-        click.option(
-            "--zones",
-            multiple=True,
-            envvar="PYDNS_ZONES",
-            metavar="PATH",
-            help="Zone file, or folder of *.zone files; repeatable.",
-        ),
-        click.option(
-            "--registry",
-            multiple=True,
-            envvar="PYDNS_REGISTRY",
-            metavar="PATH",
-            help="Registry file (*.toml, *.json of `docker network inspect`, hosts) or a folder of them; repeatable.",
-        ),
-        config_option,
-    ):
-        function = decorate(function)
-    return function
+resolv_conf_option = option(
+    "--resolv-conf",
+    metavar="FILE",
+    shell_complete=complete.files,
+    show_default="/etc/resolv.conf",
+    help="Forward to the servers in this file.",
+)
 
+metrics_option = option(
+    "--metrics",
+    metavar="ADDRESS:PORT",
+    show_default="127.0.0.1:9153",
+    help="Where /metrics, /healthz and /readyz are served, or off.",
+)
 
-def server_options(function: F) -> F:
-    """Everything that `serve` and `sidecar` share."""
-    for decorate in (
-        click.option("-v", "--verbose", is_flag=True, help="Log more."),
-        click.option(
-            "--metrics",
-            envvar="PYDNS_METRICS",
-            metavar="ADDRESS:PORT",
-            help="Where /metrics, /healthz and /readyz are served, or off.  [default: 127.0.0.1:9153]",
-        ),
-        click.option(
-            "--upstream",
-            multiple=True,
-            envvar="PYDNS_UPSTREAM",
-            metavar="ADDRESS[:PORT]",
-            help="Forward to this server instead of those in resolv.conf; repeatable.",
-        ),
-        click.option(
-            "--ttl", type=int, envvar="PYDNS_TTL", metavar="SECONDS", help="TTL of registry names.  [default: 600]"
-        ),
-        content_options,
-    ):
-        function = decorate(function)
-    return function
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Log more.")
+
+network_option = option(
+    "--network",
+    multiple=True,
+    metavar="NET",
+    shell_complete=complete.networks,
+    show_default="by the client's address",
+    help="Show every client the names of this network only; repeatable.",
+)
+
+serve_options = _together(
+    option(
+        "--listen",
+        multiple=True,
+        metavar="ADDRESS[:PORT]",
+        show_default="127.0.0.1:5353, [::1]:5353",
+        help="Answer UDP and TCP here; repeatable.",
+    ),
+    content_options,
+    network_option,
+    answer_options,
+    resolv_conf_option,
+    metrics_option,
+)
+"""Everything that `serve` takes, and `check` with it."""
+
+live_options = _together(
+    click.option("--offline", is_flag=True, help="Work from the files, even if a server is running."),
+    option(
+        "--metrics",
+        metavar="ADDRESS:PORT",
+        show_default="127.0.0.1:9153",
+        help="Ask the server that has its metrics there; off for none.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+)
+"""Whom a command asks, and how it tells."""
 
 
 def settings_loader(config: Path | None, *, with_shipped_zones: bool = True, **options: Any) -> Callable[[], Settings]:
-    """Loads the settings from a file and what was given as options; called again for each SIGHUP.
+    """Loads the settings from a file and what was given as options; called again for each SIGHUP."""
+    given = overrides(**options)
+    return lambda: load(config, given, with_shipped_zones=with_shipped_zones)
 
-    An option that was not given is None or empty and leaves the file's word.
-    """
-    overrides = []
-    for name, value in options.items():
-        if value is None or value == ():
-            continue
-        place = "--" + name.replace("_", "-")
-        plain = [str(item) for item in value] if isinstance(value, tuple) else value
-        overrides.append(Override(KEYS[name], str(plain) if isinstance(plain, Path) else plain, place))
-    return lambda: load(config, overrides, with_shipped_zones=with_shipped_zones)
+
+def examined(config: Path | None, **options: Any) -> tuple[Settings, list[Fault]]:
+    """The settings as far as they can be used, and everything that is wrong with them."""
+    return examine(config, overrides(**options))
+
+
+def overrides(**options: Any) -> list[Override]:
+    """What the options say; one that was not given is None or empty and leaves the file's word."""
+    return [
+        Override(KEYS[name], _plain(value), _place(name))
+        for name, value in options.items()
+        if value is not None and value != ()
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [str(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _place(name: str) -> str:
+    """What a person has to look at: the flag, or the environment variable."""
+    flag = "--" + name.replace("_", "-")
+    context = click.get_current_context(silent=True)
+    if context is None or context.get_parameter_source(name) != ParameterSource.ENVIRONMENT:
+        return flag
+    variable = next((parameter.envvar for parameter in context.command.params if parameter.name == name), None)
+    return variable if isinstance(variable, str) else flag
+
+
+def is_on_command_line(name: str) -> bool:
+    """Whether an option was typed, rather than taken from the environment or left out."""
+    return click.get_current_context().get_parameter_source(name) == ParameterSource.COMMANDLINE
 
 
 class _Format(logging.Formatter):
@@ -115,10 +193,10 @@ class _Format(logging.Formatter):
         return super().format(record)
 
 
-def set_up_logging(*, verbose: bool = False) -> None:
+def set_up_logging(*, verbose: bool = False, level: int = logging.INFO) -> None:
     """Log to standard error, one line an event."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Format())
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.DEBUG if verbose else level, handlers=[handler], force=True)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("watchdog").setLevel(logging.WARNING)

@@ -7,31 +7,12 @@ from typing import Any
 
 import click
 
-from resolver.cli.options import server_options, set_up_logging, settings_loader
+from resolver.cli.options import serve_options, set_up_logging, settings_loader, verbose_option
 
 
 @click.command("serve")
-@server_options
-@click.option(
-    "--listen",
-    multiple=True,
-    envvar="PYDNS_LISTEN",
-    metavar="ADDRESS[:PORT]",
-    help="Answer UDP and TCP here; repeatable.  [default: 127.0.0.1:5353, [::1]:5353]",
-)
-@click.option(
-    "--network",
-    multiple=True,
-    envvar="PYDNS_NETWORK",
-    metavar="NET",
-    help="Show every client the names of this network only; repeatable.  [default: by the client's address]",
-)
-@click.option(
-    "--resolv-conf",
-    envvar="PYDNS_RESOLV_CONF",
-    metavar="FILE",
-    help="Forward to the servers in this file.  [default: /etc/resolv.conf]",
-)
+@serve_options
+@verbose_option
 def command(config: Any, network: tuple[str, ...], verbose: bool, **options: Any) -> None:
     """Answer on addresses of this machine, UDP and TCP; needs no root and no configuration.
 

@@ -8,39 +8,50 @@ from typing import Any
 
 import click
 
-from resolver.cli.options import PATH, server_options, set_up_logging, settings_loader
+from resolver.cli import complete
+from resolver.cli.options import (
+    PATH,
+    answer_options,
+    content_options,
+    metrics_option,
+    option,
+    set_up_logging,
+    settings_loader,
+    verbose_option,
+)
 from resolver.errors import ConfigError, Fault
 
 FIREWALLS = ("auto", "nftables", "iptables", "iptables-nft", "iptables-legacy")
 
 
 @click.command("sidecar")
-@server_options
-@click.option(
+@option(
     "--netns",
     required=True,
-    envvar="PYDNS_NETNS",
     metavar="NAME|PATH|PID",
+    shell_complete=complete.namespaces,
     help="The namespace: a name of `ip netns`, the path of its file, or a process in it.",
 )
-@click.option(
+@option(
     "--network",
     multiple=True,
-    envvar="PYDNS_NETWORK",
     metavar="NET",
-    help="A network that the namespace is on; repeatable.  [default: those of --endpoint]",
+    shell_complete=complete.networks,
+    show_default="those of --endpoint",
+    help="A network that the namespace is on; repeatable.",
 )
-@click.option(
+@option(
     "--endpoint",
-    envvar="PYDNS_ENDPOINT",
     metavar="NAME",
+    shell_complete=complete.containers,
     help="Who asks: the container's name in the registry. Gives it its link aliases and its own servers.",
 )
-@click.option(
+@content_options
+@answer_options
+@option(
     "--firewall",
     type=click.Choice(FIREWALLS),
     default="auto",
-    envvar="PYDNS_FIREWALL",
     show_default=True,
     help="What installs the redirect.",
 )
@@ -49,10 +60,14 @@ FIREWALLS = ("auto", "nftables", "iptables", "iptables-nft", "iptables-legacy")
     "container_resolv_conf",
     type=PATH,
     envvar="PYDNS_CONTAINER_RESOLV_CONF",
+    show_envvar=True,
     metavar="PATH",
-    help="The container's resolv.conf, rewritten in place and put back at the end.  [default: found by --netns]",
+    show_default="found by --netns",
+    help="The container's resolv.conf, rewritten in place and put back at the end.",
 )
 @click.option("--no-resolv-conf", is_flag=True, help="Leave the container's resolv.conf alone.")
+@metrics_option
+@verbose_option
 def command(
     config: Path | None,
     netns: str,

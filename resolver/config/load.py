@@ -50,11 +50,22 @@ def load(
 
     Without ``with_shipped_zones`` there are no zones unless somebody names some: a sidecar need not pay for a sample.
     """
+    settings, faults = examine(config_file, overrides, with_shipped_zones=with_shipped_zones)
+    if faults:
+        raise ConfigError(faults)
+    return settings
+
+
+def examine(
+    config_file: FilePath | None, overrides: Sequence[Override] = (), *, with_shipped_zones: bool = True
+) -> tuple[Settings, list[Fault]]:
+    """The settings and every fault found, by line; with a fault the settings serve only to look for more of them.
+
+    A faulty key then has its default, and of several paths or addresses those are left that make sense.
+    """
     loader = _Loader(config_file, overrides, with_shipped_zones)
     settings = loader.settings()
-    if loader.faults:
-        raise ConfigError(loader.faults)
-    return settings
+    return settings, sorted(loader.faults, key=lambda fault: fault.line or 0)
 
 
 class _Loader:
@@ -144,11 +155,17 @@ class _Loader:
     def _paths(self, texts: list[str] | None, path: Path, default: list[FilePath]) -> tuple[FilePath, ...]:
         if texts is None:
             return tuple(default)
-        paths = tuple(self._path(text, path) for text in texts)
-        for item in paths:
-            if not item.exists():
+        found = []
+        for item in dict.fromkeys(self._path(text, path) for text in texts):
+            try:
+                item.stat()
+            except (FileNotFoundError, ValueError):
                 self._report(path, f"{str(item)!r} does not exist", "correct the path, or create it first")
-        return paths
+            except OSError as error:
+                self._report(path, f"{str(item)!r} cannot be reached: {error.strerror}", "check who may go there")
+            else:
+                found.append(item)
+        return tuple(found)
 
     def _internal_zones(self) -> tuple[str, ...]:
         def complain(message: str, fix: str) -> None:

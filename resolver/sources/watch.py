@@ -33,9 +33,11 @@ RECHECK_S = 5.0
 POLL_S = 0.1
 """How often files with two paths are compared."""
 SETTLED_S = 0.03
-"""How long a file must not have been written to before it is read: an empty one may be about to be filled."""
+"""How long a file must not have been written to before it is read."""
+EMPTY_S = 0.15
+"""The same for one that is empty: most likely its writer has just begun."""
 PATIENCE_S = 0.5
-"""How long a writer who does not stop is waited for."""
+"""How long a writer who does not stop is waited for; as long again for a moment in which no file is empty."""
 _MAX_LINKS = 40
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
@@ -107,10 +109,12 @@ class FileWatch:
             self._observer = None
 
     def await_writers(self) -> None:
-        """Wait until nobody is writing any of the files, in case somebody is and for `PATIENCE_S` at most; blocks."""
+        """Wait until nobody is writing any of the files, in case somebody is, and for a bounded time; blocks."""
         deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline and any(map(_is_being_written, self._files)):
+        while time.monotonic() < deadline and any(_is_being_written(file, SETTLED_S) for file in self._files):
             time.sleep(SETTLED_S / 2)
+        while time.monotonic() < deadline + PATIENCE_S and any(_is_being_written(file, 0) for file in self._files):
+            time.sleep(0.001)
 
     def _compare(self) -> None:
         self._poll = self._loop.call_later(POLL_S, self._compare)
@@ -178,24 +182,23 @@ def places_of(path: Path) -> set[Path]:
     """Every directory in which a change can make ``path`` mean something else, and the file itself."""
     places: set[Path] = set()
     current = Path(os.path.abspath(path))
-    for _ in range(_MAX_LINKS):
-        hop = _first_link(current)
-        if hop is None:
-            break
-        link, rest = hop
-        places.add(link.parent)
-        current = Path(os.path.normpath(link.parent / os.readlink(link) / rest))
-    if current.is_dir():
-        places.add(current)
-        for member in current.iterdir():
-            if member.is_symlink() and not member.is_dir():
-                places |= places_of(member)
-            elif member.is_file():
-                places.add(member)
-    else:
-        places.add(current.parent)
-        places.add(current)
-    return places
+    with suppress(OSError):  # what vanishes meanwhile or cannot be looked into is watched as far as it goes
+        for _ in range(_MAX_LINKS):
+            hop = _first_link(current)
+            if hop is None:
+                break
+            link, rest = hop
+            places.add(link.parent)
+            current = Path(os.path.normpath(link.parent / os.readlink(link) / rest))
+        if current.is_dir():
+            places.add(current)
+            for member in current.iterdir():
+                if member.is_symlink() and not member.is_dir():
+                    places |= places_of(member)
+                elif member.is_file():
+                    places.add(member)
+            return places
+    return places | {current, current.parent}
 
 
 def _first_link(path: Path) -> tuple[Path, Path] | None:
@@ -225,12 +228,13 @@ def _state(file: Path) -> State | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _is_being_written(file: Path) -> bool:
+def _is_being_written(file: Path, settled_s: float) -> bool:
     try:
-        written_at = file.stat().st_mtime
+        status = file.stat()
     except OSError:
         return False
-    return 0 <= time.clock_gettime(time.CLOCK_REALTIME) - written_at < SETTLED_S
+    age_s = time.clock_gettime(time.CLOCK_REALTIME) - status.st_mtime
+    return 0 <= age_s < (settled_s if status.st_size else EMPTY_S)
 
 
 def _has_two_paths(file: Path, mounts: frozenset[str]) -> bool:

@@ -376,3 +376,12 @@ def test_a_folder_of_many_files_is_watched_at_a_modest_price(serve: Serve) -> No
     descriptors = Path(f"/proc/{live.process.pid}/fd")
     instances = [fd for fd in descriptors.iterdir() if os.readlink(fd) == "anon_inode:inotify"]
     assert len(instances) <= 2
+
+
+def test_an_empty_file_is_believed_when_it_stays_empty(serve: Serve) -> None:
+    """An empty file may be one that is about to be filled; one that stays so means what it says."""
+    live = serve(registry={"a.toml": registry("10.0.0.9")})
+    each_is_served_in_time(live, lambda address: rewrite(live.registry / "a.toml", registry(address)))
+    rewrite(live.registry / "a.toml", "")
+    assert live.addresses("app.") != set()
+    until(lambda: live.addresses("app.") == set(), within_s=2)

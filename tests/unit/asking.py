@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import dns.flags
@@ -23,7 +23,7 @@ from resolver.registry.store import Store
 from resolver.sources import hosts, registry_toml
 from resolver.views import View, Views, ViewSettings
 from resolver.wire.constants import CLASS_IN, MAX_MESSAGE_SIZE, RD, TYPE_NUMBERS
-from resolver.wire.name import WireName, from_text, to_text
+from resolver.wire.name import WireName, from_text
 from resolver.wire.query import Query, scan
 from resolver.wire.reply import compose
 from resolver.zones.model import Zone, ZoneSet
@@ -191,11 +191,3 @@ def lines(rrsets: Iterable[dns.rrset.RRset]) -> list[str]:
 
 def addresses(told: Told) -> set[str]:
     return {rdata.to_text() for rrset in told.message.answer for rdata in rrset}
-
-
-def texts(names: Iterable[bytes]) -> list[str]:
-    return [to_text(name) for name in names]
-
-
-def files_of(folder: str, texts_by_name: Mapping[str, str]) -> dict[str, str]:
-    return {f"{folder}/{name}": text for name, text in texts_by_name.items()}

@@ -57,6 +57,30 @@ def test_links_in_a_circle_come_to_an_end(folder: Path) -> None:
     assert folder in places_of(folder)
 
 
+def test_a_folder_that_cannot_be_listed_is_watched_all_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And does not keep the others from being watched."""
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+
+    assert folder in places_of(folder)
+
+
+def test_a_link_that_vanishes_meanwhile_leaves_its_folder_watched(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a.toml").symlink_to("b.toml")
+
+    def gone(_: Path) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "readlink", gone)
+
+    assert folder in places_of(folder / "a.toml")
+
+
 def test_a_relative_path_is_one_of_the_working_directory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
 
