@@ -331,8 +331,12 @@ class Server:
     def _refresh(self) -> bool:
         assert self._watch is not None
         self._watch.follow(self.content.paths)
-        self._watch.await_writers()
-        changed = self.content.refresh()
+        changed = False
+        for _ in range(3):  # what is written to while it is read is read once more before it is served
+            self._watch.await_writers()
+            changed |= self.content.refresh()
+            if not self._watch.is_being_written():
+                break
         if changed:
             self._watch.follow(self.content.paths)
         return changed

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 SETTLE_S = 0.1
 """How long to wait after a change of rules before they are looked at; whoever changes them may not be done."""
+SETTLE_MOST_S = 0.8
+"""It is doubled up to this for as long as somebody undoes every repair."""
 RETRY_S = 1.0
 """When a repair that failed is tried again."""
 
@@ -31,6 +33,9 @@ class RuleKeeper:
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         self._is_checking = False
+        self._is_stale = False
+        """Something changed while a check was under way, perhaps behind its back."""
+        self._settle_s = SETTLE_S
         self._is_stopped = False
 
     def start(self) -> None:
@@ -48,8 +53,13 @@ class RuleKeeper:
             self._timer.cancel()
 
     def _changed(self) -> None:
-        if self._attachment.drain() and not self._is_checking:
-            self._look_in(SETTLE_S)
+        if not self._attachment.drain():
+            return
+        if self._is_checking:
+            self._is_stale = True
+        elif self._timer is None or self._timer.when() > self._loop.time() + self._settle_s:
+            # A look that is due sooner stays: changes without end must not put it off for ever.
+            self._look_in(self._settle_s)
 
     def _look_in(self, delay_s: float) -> None:
         if self._timer is not None:
@@ -57,7 +67,7 @@ class RuleKeeper:
         self._timer = self._loop.call_later(delay_s, self._look)
 
     def _look(self) -> None:
-        self._is_checking = True
+        self._is_checking, self._is_stale = True, False
         checked = asyncio.wrap_future(self._attachment.start_check(), loop=self._loop)
         checked.add_done_callback(self._looked)
 
@@ -68,7 +78,12 @@ class RuleKeeper:
         error = checked.exception()
         if error is not None:
             log.error("the redirect rules could not be looked after: %s", error)
-        self._look_in(self._attachment.poll_interval_s if error is None else RETRY_S)
+        is_calm = error is None and not checked.result()
+        self._settle_s = SETTLE_S if is_calm else min(2 * self._settle_s, SETTLE_MOST_S)
+        if self._is_stale:
+            self._look_in(self._settle_s)
+        else:
+            self._look_in(self._attachment.poll_interval_s if error is None else RETRY_S)
 
 
 class Sidecar:
@@ -117,11 +132,14 @@ class Sidecar:
             if watched is not None:
                 loop.remove_reader(watched)
                 os.close(watched)
-            await server.drain()  # while the rules still lead the replies back
+            await server.drain()
+            server.forwarder.close()  # who still waits is told so
         finally:
             keeper.stop()
-            attachment.withdraw()
+            attachment.restore_resolv_conf()
             await server.close()
+            await asyncio.sleep(0)  # connections are closed by the loop
+            attachment.withdraw()  # only now: the rules led the last replies, and the ends of connections, back
 
     def _settle_networks(self) -> None:
         """Without --network the networks are those on which the endpoint is."""

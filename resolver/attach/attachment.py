@@ -1,8 +1,8 @@
 """One namespace that pydns answers for, from the first look to the last trace removed.
 
 The order is what counts here. Nothing is changed before both sockets listen; rules come first and resolv.conf second,
-so that nobody is sent to an address that does not answer; on the way back resolv.conf is first, then the rules, and the
-sockets last. Called by ``app``; every method but ``drain`` and those that return a Future blocks for some milliseconds.
+so that nobody is sent to an address that does not answer; on the way back resolv.conf is first, and the rules are last,
+when all has been answered. Called by ``sidecar``; every method but ``drain`` and those that return a Future blocks for some milliseconds.
 """
 
 from __future__ import annotations
@@ -240,13 +240,18 @@ class Attachment:
         """A non-blocking socket inside the namespace, for an upstream that only the container reaches."""
         return self._upstream_thread.submit(sockets.open_upstream, family, kind)
 
-    def withdraw(self) -> None:
-        """Put resolv.conf back and remove the rules, while the sockets still answer what is under way.
-
-        Idempotent; each step is tried although another failed, and a failure is logged, not raised.
-        """
+    def restore_resolv_conf(self) -> None:
+        """Put resolv.conf back, so that nobody new is sent here; idempotent, a failure is logged, not raised."""
         if self._file is not None and self._manages_file:
             self._attempt(self._file.restore, f"{self._file.path} was not put back")
+
+    def withdraw(self) -> None:
+        """Put resolv.conf back and remove the rules.
+
+        Idempotent; each step is tried although another failed, and a failure is logged, not raised. To be called when
+        the last replies have left: without the rules they do not find back.
+        """
+        self.restore_resolv_conf()
         firewalls_to_clear = list(self._leftover)
         if self._installed and self._firewall not in firewalls_to_clear:
             firewalls_to_clear.append(self._firewall)

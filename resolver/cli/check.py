@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resolver.cli.options import examined, serve_options
-from resolver.cli.output import counted, say
+from resolver.cli.output import counted, say, shortened
 from resolver.config.schema import Settings
 from resolver.errors import Fault
 
@@ -60,7 +60,7 @@ def command(context: click.Context, /, config: Path | None, network: tuple[str, 
         counted(sum(1 for _ in snapshot.endpoints()), "endpoint"),
         counted(len(content.zones), "zone"),
     )
-    say(f"read: {', '.join(map(str, read))}\nall in order: {', '.join(holds)}{warnings}")
+    say(f"read: {', '.join(shortened(str(path)) for path in read)}\nall in order: {', '.join(holds)}{warnings}")
 
 
 def _unknown_networks(settings: Settings, named: tuple[str, ...], snapshot: Snapshot) -> Iterator[Fault]:

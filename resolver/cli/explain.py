@@ -12,7 +12,7 @@ import click
 from resolver.cli import complete
 from resolver.cli.live import tell
 from resolver.cli.options import answer_options, content_options, live_options, resolv_conf_option, settings_loader
-from resolver.cli.output import say
+from resolver.cli.output import say, shortened
 from resolver.config.schema import Settings
 
 Wanted = dict[str, str | None]
@@ -107,7 +107,7 @@ def _in_words(told: dict[str, Any]) -> str:
     if told["elsewhere"]:
         whose = " and ".join(told["elsewhere"])
         lines.append(_line("elsewhere", f"the name is known on {whose}, which the asker is not on"))
-    lines += [_line("written in", place) for place in told["written_in"]]
+    lines += [_line("written in", shortened(place)) for place in told["written_in"]]
     return "\n".join([*lines, _line("told by", told["source"])])
 
 

@@ -10,7 +10,7 @@ import click
 
 from resolver.cli.live import tell
 from resolver.cli.options import content_options, live_options, settings_loader
-from resolver.cli.output import say
+from resolver.cli.output import say, shortened
 from resolver.config.schema import Settings
 
 
@@ -50,9 +50,11 @@ def _in_words(told: dict[str, Any]) -> str:
             parts.append("gateway " + ", ".join(network["gateways"]))
         if network["internal"]:
             parts.append("internal")
-        lines.append("  ".join([*parts, f"({network['written_in']})"]))
+        lines.append("  ".join([*parts, f"({shortened(network['written_in'])})"]))
         lines += [f"  {_endpoint(endpoint)}" for endpoint in network["endpoints"]]
-    lines += [f"{host['address']}  {' '.join(host['names'])}  ({host['written_in']})" for host in told["hosts"]]
+    lines += [
+        f"{host['address']}  {' '.join(host['names'])}  ({shortened(host['written_in'])})" for host in told["hosts"]
+    ]
     return "\n".join([*(lines or ["the registry is empty"]), f"told by {told['source']}"])
 
 
@@ -62,4 +64,4 @@ def _endpoint(endpoint: dict[str, Any]) -> str:
         parts.append("ports " + " ".join(endpoint["ports"]))
     if endpoint["links"]:
         parts.append("links " + " ".join(f"{alias}={target}" for alias, target in endpoint["links"].items()))
-    return "  ".join([*parts, f"({endpoint['written_in']})"])
+    return "  ".join([*parts, f"({shortened(endpoint['written_in'])})"])

@@ -27,3 +27,8 @@ def say(text: str) -> None:
 def counted(count: int, what: str) -> str:
     """``1 network``, ``2 networks``."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def shortened(place: str) -> str:
+    """A path below the working directory without the latter."""
+    return place.removeprefix(os.getcwd() + os.sep)

@@ -111,10 +111,14 @@ class FileWatch:
     def await_writers(self) -> None:
         """Wait until nobody is writing any of the files, in case somebody is, and for a bounded time; blocks."""
         deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline and any(_is_being_written(file, SETTLED_S) for file in self._files):
+        while time.monotonic() < deadline and self.is_being_written():
             time.sleep(SETTLED_S / 2)
         while time.monotonic() < deadline + PATIENCE_S and any(_is_being_written(file, 0) for file in self._files):
             time.sleep(0.001)
+
+    def is_being_written(self) -> bool:
+        """Whether any of the files has just been written to."""
+        return any(_is_being_written(file, SETTLED_S) for file in self._files)
 
     def _compare(self) -> None:
         self._poll = self._loop.call_later(POLL_S, self._compare)

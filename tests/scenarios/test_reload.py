@@ -232,10 +232,11 @@ def test_a_bad_file_keeps_what_it_last_said_and_holds_back_nobody(serve: Serve) 
     bad = live.registry / "a.toml"
     failures = live.count("pydns_reload_failures_total", input="registry")
     rewrite(bad, registry("10.0.0.9") + 'ttl = "long"\n')
-    until(lambda: live.page("/healthz").json["status"] == "degraded")
+    until(lambda: str(bad) in live.stderr)
     said = next(line for line in live.stderr.splitlines() if str(bad) in line)
     assert re.search(rf"error: {re.escape(str(bad))}:3: networks\.moving\.endpoints\.app\.ttl: .*\(.+\)$", said)
     assert live.addresses("app.") == {"10.0.0.9"}
+    assert live.page("/healthz").json["status"] == "degraded"
     assert live.page("/healthz").json["faults"] == [said.split("error: ", 1)[1]]
     assert live.count("pydns_faults") == 1
     assert live.count("pydns_reload_failures_total", input="registry") == failures + 1

@@ -1,0 +1,132 @@
+"""The tables of the documents against the code, and links that lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pytest
+
+from resolver.cli.main import COMMANDS, cli
+from resolver.cli.options import KEYS
+from resolver.config.schema import ConfigSpec
+from resolver.sources.registry_toml import EndpointSpec, NetworkSpec
+from tests.docs.pages import PAGES, anchors, links, rows
+from tests.scenarios.live import ROOT
+
+CONFIGURATION = ROOT / "docs" / "configuration.md"
+REGISTRY = ROOT / "docs" / "registry.md"
+CODE = re.compile(r"`([^`]+)`")
+
+
+def defaults() -> dict[str, Any]:
+    """Every key of the configuration and its default."""
+    spec = ConfigSpec()
+    return {
+        f"{table}.{key}": getattr(getattr(spec, table), key)
+        for table in spec.__struct_fields__
+        for key in getattr(spec, table).__struct_fields__
+    }
+
+
+def in_words(value: Any) -> str:
+    """A default as the table writes it, without its code marks."""
+    match value:
+        case []:
+            return "none"
+        case list():
+            return ", ".join(value)
+        case dict():
+            (one,) = set(value.values())
+            return f'{", ".join(value)}: "{one}"'
+        case float() | int():
+            return f"{value:g}"
+    return str(value)
+
+
+def test_the_configuration_page_lists_every_key() -> None:
+    assert [row[0].strip("`") for row in rows(CONFIGURATION, "key")] == list(defaults())
+
+
+@pytest.mark.parametrize(("key", "default"), [(key, value) for key, value in defaults().items() if value is not None])
+def test_the_configuration_page_has_the_default(key: str, default: Any) -> None:
+    (row,) = [row for row in rows(CONFIGURATION, "key") if row[0] == f"`{key}`"]
+    assert row[2].replace("`", "").strip('"') == in_words(default).strip('"')
+
+
+def options_of(name: str) -> dict[str, click.Option]:
+    """The options of a command by their longest flag."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return {
+        max(option.opts, key=len): option
+        for option in command.params
+        if isinstance(option, click.Option) and option.opts
+    }
+
+
+def test_the_flags_and_variables_of_the_configuration_page_exist() -> None:
+    options = options_of("serve")
+    keys = {f"--{name.replace('_', '-')}": ".".join(key) for name, key in KEYS.items()} | {
+        "--network": "server.networks"
+    }
+    listed = {}
+    for key, given, _, _ in rows(CONFIGURATION, "key"):
+        if not given:
+            continue
+        flag, variable = CODE.findall(given)
+        flag = flag.removeprefix("serve ")
+        assert options[flag].envvar == variable
+        listed[flag] = key.strip("`")
+    assert listed == keys
+
+
+def test_every_environment_variable_is_on_the_configuration_page() -> None:
+    page = set(re.findall(r"PYDNS_[A-Z_]+", CONFIGURATION.read_text()))
+    used = {
+        str(option.envvar)
+        for command in ("serve", "sidecar")
+        for option in options_of(command).values()
+        if option.envvar
+    }
+    assert page == used
+
+
+@pytest.mark.parametrize("name", ["explain", "networks", "check"])
+def test_no_command_has_a_variable_of_its_own(name: str) -> None:
+    variables = {option.envvar for option in options_of(name).values() if option.envvar}
+    assert variables <= {option.envvar for option in options_of("serve").values()}
+
+
+@pytest.mark.parametrize(
+    ("heading", "spec", "besides"),
+    [("key of a network", NetworkSpec, {"endpoints"}), ("key of an endpoint", EndpointSpec, set())],
+)
+def test_the_registry_page_lists_every_key(heading: str, spec: type[msgspec.Struct], besides: set[str]) -> None:
+    listed = {CODE.findall(row[0])[0] for row in rows(REGISTRY, heading) if row[0].startswith("`")}
+    assert listed == set(spec.__struct_fields__) - besides
+
+
+def test_the_readme_lists_every_command() -> None:
+    listed = [CODE.findall(row[0])[0].split()[1] for row in rows(ROOT / "README.md", "command")]
+    assert listed == list(COMMANDS)
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    led_to = {(ROOT / link).resolve() for link in links(ROOT / "README.md") if "://" not in link}
+    assert {page for page in PAGES if page.parent == ROOT / "docs"} <= led_to
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
