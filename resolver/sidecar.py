@@ -8,7 +8,8 @@ import os
 import socket
 from collections.abc import Callable
 
-from resolver.app import Server, own_upstreams
+from resolver.app import Server
+from resolver.assembly import own_upstreams
 from resolver.attach.attachment import Attachment
 from resolver.config.schema import Settings
 from resolver.errors import AttachError, ConfigError, Fault
@@ -20,9 +21,7 @@ log = logging.getLogger(__name__)
 SETTLE_S = 0.1
 """How long to wait after a change of rules before they are looked at; whoever changes them may not be done."""
 SETTLE_MOST_S = 0.8
-"""It is doubled up to this for as long as somebody undoes every repair."""
-RETRY_S = 1.0
-"""When a repair that failed is tried again."""
+"""It is doubled up to this for as long as repairs fail or somebody undoes them."""
 
 
 class RuleKeeper:
@@ -36,6 +35,7 @@ class RuleKeeper:
         self._is_stale = False
         """Something changed while a check was under way, perhaps behind its back."""
         self._settle_s = SETTLE_S
+        self._complaint = ""
         self._is_stopped = False
 
     def start(self) -> None:
@@ -76,14 +76,16 @@ class RuleKeeper:
         if self._is_stopped or checked.cancelled():
             return
         error = checked.exception()
-        if error is not None:
-            log.error("the redirect rules could not be looked after: %s", error)
-        is_calm = error is None and not checked.result()
-        self._settle_s = SETTLE_S if is_calm else min(2 * self._settle_s, SETTLE_MOST_S)
-        if self._is_stale:
-            self._look_in(self._settle_s)
+        complaint = "" if error is None else str(error)
+        if complaint and complaint != self._complaint:
+            log.error("the redirect rules could not be looked after, which is tried on: %s", complaint)
+        self._complaint = complaint
+        if error is None and not checked.result():
+            self._settle_s = SETTLE_S
+            self._look_in(SETTLE_S if self._is_stale else self._attachment.poll_interval_s)
         else:
-            self._look_in(self._attachment.poll_interval_s if error is None else RETRY_S)
+            self._settle_s = min(2 * self._settle_s, SETTLE_MOST_S)
+            self._look_in(self._settle_s)
 
 
 class Sidecar:

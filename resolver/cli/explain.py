@@ -72,7 +72,7 @@ def _question(name: str, rtype: str | None) -> tuple[str, str]:
 
 
 def _offline(settings: Settings, wanted: Wanted) -> dict[str, Any]:
-    from resolver.app import offline_state
+    from resolver.assembly import offline_state
     from resolver.attach.gateways import host_gateways
     from resolver.explain import Asked, explain
 
@@ -99,15 +99,15 @@ def _in_words(told: dict[str, Any]) -> str:
     else:
         lines += [_line("", record) for record in told["answer"]]
         lines.append(_line("forwarded", f"{told['forwarded_name']} to {_upstreams(told)}"))
-    if told["because"]:
+    if told.get("because"):
         lines.append(_line("because", told["because"]))
     if "extended_error" in told:
         error = told["extended_error"]
         lines.append(_line("error", f"{error['text']} (EDE {error['code']})"))
-    if told["elsewhere"]:
+    if told.get("elsewhere"):
         whose = " and ".join(told["elsewhere"])
         lines.append(_line("elsewhere", f"the name is known on {whose}, which the asker is not on"))
-    lines += [_line("written in", shortened(place)) for place in told["written_in"]]
+    lines += [_line("written in", shortened(place)) for place in told.get("written_in", ())]
     return "\n".join([*lines, _line("told by", told["source"])])
 
 
@@ -123,5 +123,5 @@ def _types(records: list[str]) -> set[str]:
 def _upstreams(told: dict[str, Any]) -> str:
     if not told["upstreams"]:
         return "nobody, since there is no upstream: SERVFAIL (see forward.upstreams and resolv.conf)"
-    asked = (", in turn with " if told["rotate"] else ", then ").join(told["upstreams"])
+    asked = (", in turn with " if told.get("rotate") else ", then ").join(told["upstreams"])
     return asked if told["upstreams_of"] == "everybody" else f"{asked} (the asker's own servers)"
