@@ -17,15 +17,13 @@ from resolver.forward.resolvconf import ResolvConf, parse
 from resolver.forward.upstreams import Upstream, drop_own, parse_upstream
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.stages import ForwardPolicy, InternalNames
-from resolver.server.listeners import Address
+from resolver.server.listeners import WILDCARDS, Address
 from resolver.server.responder import Pin, State
 from resolver.server.tcp import TcpLimits
 from resolver.views import ViewSettings
 from resolver.wire.name import IPAddress, fold, from_text
 
 log = logging.getLogger(__name__)
-
-WILDCARDS = ("0.0.0.0", "::")
 
 
 def chain_of(settings: Settings) -> Chain:

@@ -2,7 +2,8 @@
 
 The order is what counts here. Nothing is changed before both sockets listen; rules come first and resolv.conf second,
 so that nobody is sent to an address that does not answer; on the way back resolv.conf is first, and the rules are last,
-when all has been answered. Called by ``sidecar``; every method but ``drain`` and those that return a Future blocks for some milliseconds.
+when all has been answered. Called by ``sidecar``; every method but ``drain`` and those that return a Future blocks for
+some milliseconds.
 """
 
 from __future__ import annotations

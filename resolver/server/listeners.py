@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 DESCRIPTORS = 65536
 """How many files may be open, where the hard limit lets them: a look-up under way is a socket for each try."""
+WILDCARDS = ("0.0.0.0", "::")
 RECEIVE_BUFFER = 1 << 20
 """Octets that wait in a UDP socket while the process does something else."""
 
@@ -47,6 +48,12 @@ class Address:
     def family(self) -> socket.AddressFamily:
         """AF_INET or AF_INET6."""
         return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
+    def overlaps(self, other: Address) -> bool:
+        """True when a socket cannot be bound to both: the same port of one family, one of them for every address."""
+        hosts = {self.host, other.host}
+        same = self.port == other.port and self.family == other.family
+        return same and (len(hosts) == 1 or not hosts.isdisjoint(WILDCARDS))
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -143,10 +150,14 @@ class Listeners:
                     pair = self._bind_pair(address, may_lack and len(wanted) > 1)
                     if pair is not None:
                         fresh[address] = pair
-        except StartError:
+        except StartError as error:
             for pair in fresh.values():
                 for sock in pair:
                     sock.close()
+            own = [str(known) for known in self._bound if known not in wanted and known.overlaps(address)]
+            if own and _errno_of(error) == errno.EADDRINUSE:
+                text = f"{address} overlaps {', '.join(own)}, where pydns itself listens; restart it to change that"
+                raise StartError(text) from error
             raise
         for address, pair in fresh.items():
             self._bound[address] = await self._start(*pair)
@@ -201,7 +212,7 @@ class Listeners:
 
     async def _start(self, udp: socket.socket, tcp: socket.socket) -> tuple[UdpListener, TcpListener]:
         loop = asyncio.get_running_loop()
-        is_wildcard = udp.getsockname()[0] in ("0.0.0.0", "::")
+        is_wildcard = udp.getsockname()[0] in WILDCARDS
         udp_listener = (WildcardUdpListener if is_wildcard else UdpListener)(udp, self._responder)
         tcp_listener = TcpListener(tcp, self._responder, self._limits)
         udp_listener.start(loop)

@@ -61,7 +61,7 @@ class FileWatch:
         self._first_event_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._recheck = loop.call_later(RECHECK_S, self._look_again)
-        self._poll = loop.call_later(POLL_S, self._compare)
+        self._poll: asyncio.TimerHandle | None = None
 
     def follow(self, paths: Iterable[Path]) -> None:
         """Watch what these paths lead to now; called again after every change, since links and inodes move.
@@ -80,6 +80,8 @@ class FileWatch:
         self._compared = {
             file: self._compared.get(file, _state(file)) for file in files if _has_two_paths(file, mounts)
         }
+        if self._compared and self._poll is None:
+            self._loop.call_soon_threadsafe(self._compare)
         wanted = {folder: _identity(folder) for folder in folders}
         for place, (watch, known) in list(self._watches.items()):
             if wanted.get(place) != known:
@@ -121,7 +123,9 @@ class FileWatch:
         return any(_is_being_written(file, SETTLED_S) for file in self._files)
 
     def _compare(self) -> None:
-        self._poll = self._loop.call_later(POLL_S, self._compare)
+        if self._poll is not None:
+            self._poll.cancel()
+        self._poll = self._loop.call_later(POLL_S, self._compare) if self._compared else None
         for file, known in list(self._compared.items()):
             found = _state(file)
             if found != known:
