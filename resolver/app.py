@@ -311,7 +311,9 @@ class Server:
     def describe(self) -> str:
         """What is served, in a few words."""
         counts = self.registry_size()
-        return f"{counts['networks']} networks, {counts['endpoints']} endpoints, {counts['zones']} zones"
+        return ", ".join(
+            f"{counts[kind]} {kind[:-1] if counts[kind] == 1 else kind}" for kind in ("networks", "endpoints", "zones")
+        )
 
     def registry_size(self) -> Mapping[str, int]:
         """How many there are of each kind of thing."""

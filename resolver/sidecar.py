@@ -22,6 +22,8 @@ SETTLE_S = 0.1
 """How long to wait after a change of rules before they are looked at; whoever changes them may not be done."""
 SETTLE_MOST_S = 0.8
 """It is doubled up to this for as long as repairs fail or somebody undoes them."""
+GONE_S = 1.0
+"""How often to look whether the namespace's name is still there."""
 
 
 class RuleKeeper:
@@ -113,7 +115,10 @@ class Sidecar:
         self._server.repairs = lambda: attachment.repairs
 
     async def run(self) -> None:
-        """Serve the namespace until a signal, or the end of its process, says stop. Raises PydnsError at the start."""
+        """Serve until a signal, or the end of the namespace's process or name, says stop.
+
+        Raises PydnsError at the start.
+        """
         server, attachment = self._server, self._attachment
         loop = asyncio.get_running_loop()
         await server.open(namespace_sockets=self._open_inside)
@@ -125,15 +130,13 @@ class Sidecar:
             attachment.install()
             attachment.drop_privileges()
             keeper.start()
-            watched = self._watch_process(loop)
+            unwatch = self._watch_namespace(loop)
             redirect = attachment.redirect
             await server.serve(
                 f"127.0.0.11:53 in namespace {attachment.label} -> udp {redirect.udp_port}, tcp {redirect.tcp_port}"
                 f" ({attachment.firewall})"
             )
-            if watched is not None:
-                loop.remove_reader(watched)
-                os.close(watched)
+            unwatch()
             await server.drain()
             server.forwarder.close()  # who still waits is told so
         finally:
@@ -164,19 +167,39 @@ class Sidecar:
 
         opened.add_done_callback(finish)
 
-    def _watch_process(self, loop: asyncio.AbstractEventLoop) -> int | None:
-        """When the namespace was given by a process, its end is ours."""
-        if self._attachment.pid is None:
-            return None
+    def _watch_namespace(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+        """The end of the namespace, of its process or its name, is ours; returns what ends the watch."""
+        attachment = self._attachment
+        if attachment.pid is None:
+            return self._watch_name(loop)
         try:
-            descriptor = os.pidfd_open(self._attachment.pid)
+            descriptor = os.pidfd_open(attachment.pid)
         except OSError as error:
-            raise AttachError(f"process {self._attachment.pid} cannot be watched: {error.strerror}") from error
+            raise AttachError(f"process {attachment.pid} cannot be watched: {error.strerror}") from error
 
         def ended() -> None:
             loop.remove_reader(descriptor)
-            log.info("process %s has ended", self._attachment.pid)
+            log.info("process %s has ended", attachment.pid)
             self._server.stop()
 
+        def unwatch() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
         loop.add_reader(descriptor, ended)
-        return descriptor
+        return unwatch
+
+    def _watch_name(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+        """Nobody tells of the end of a name: it is looked at now and then. Our sockets would keep its namespace."""
+        timer: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal timer
+            if self._attachment.is_gone:
+                log.info("the network namespace %s is gone", self._attachment.label)
+                self._server.stop()
+            else:
+                timer = loop.call_later(GONE_S, look)
+
+        timer = loop.call_later(GONE_S, look)
+        return lambda: timer.cancel()

@@ -90,6 +90,7 @@ class Attachment:
         self._thread = NamespaceThread(self._target, "rules")
         self._closing.append(self._thread.close)
         inside = self._thread.call
+        self._identity = inside(netns.identity)
         self._closing.append(inside(sockets.take_lock).close)
         self._firewall: Firewall = inside(firewalls.choose, wanted)
         privileges.require(self._firewall.capabilities, f"{self._firewall.name} in {self.label}")
@@ -141,6 +142,17 @@ class Attachment:
     def pid(self) -> int | None:
         """The process whose namespace it is, when it was given as one."""
         return self._target.pid
+
+    @property
+    def is_gone(self) -> bool:
+        """True when the name or path that was given stands for no namespace any more, or for another one."""
+        return not self._stands_for(self._identity)
+
+    def _stands_for(self, *identities: tuple[int, int] | None) -> bool:
+        try:
+            return netns.identity_at(self._target.path) in identities
+        except OSError:  # another user's process, after our privileges were dropped
+            return True
 
     @property
     def firewall(self) -> str:
@@ -243,8 +255,13 @@ class Attachment:
 
     def restore_resolv_conf(self) -> None:
         """Put resolv.conf back, so that nobody new is sent here; idempotent, a failure is logged, not raised."""
-        if self._file is not None and self._manages_file:
-            self._attempt(self._file.restore, f"{self._file.path} was not put back")
+        if self._file is None or not self._manages_file:
+            return
+        if self._target.name is not None and not self._stands_for(self._identity, None):
+            self._manages_file = False
+            log.warning("%s belongs to a new namespace of that name now: left as it is", self._file.path)
+            return
+        self._attempt(self._file.restore, f"{self._file.path} was not put back")
 
     def withdraw(self) -> None:
         """Put resolv.conf back and remove the rules.

@@ -113,6 +113,22 @@ class NamespaceThread:
         self._executor.shutdown()
 
 
+def identity() -> tuple[int, int]:
+    """What tells this thread's namespace from every other, the same as `identity_at` a file that stands for it."""
+    found = identity_at(PROC / "thread-self/ns/net")
+    assert found is not None
+    return found
+
+
+def identity_at(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a namespace's file; None when there is none any more. Raises OSError when none can tell."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def _enter(target: Target) -> None:
     try:
         descriptor = os.open(target.path, os.O_RDONLY | os.O_CLOEXEC)

@@ -16,6 +16,7 @@ from resolver.errors import ConfigError, Fault
 from resolver.forward.upstreams import Upstream, parse_upstream
 from resolver.intake.convert import to_struct
 from resolver.intake.toml import Lines, Path, parse
+from resolver.pipeline.stages import AUTO_GATEWAY, AUTO_HOST
 from resolver.server.listeners import Address, parse_address
 from resolver.sources.base import parse_address as parse_ip
 from resolver.sources.base import parse_name
@@ -174,7 +175,7 @@ class _Loader:
         return tuple(name for zone in self._spec.internal.zones if (name := parse_name(zone, complain)) is not None)
 
     def _internal_names(self) -> dict[str, tuple[IPAddress, ...] | None]:
-        names: dict[str, tuple[IPAddress, ...] | None] = {}
+        names: dict[str, tuple[IPAddress, ...] | None] = {AUTO_HOST: None, AUTO_GATEWAY: None}
         for name, value in self._spec.internal.names.items():
             path = ("internal", "names", name)
 

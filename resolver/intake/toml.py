@@ -33,7 +33,12 @@ def parse(text: str, place: str) -> tuple[dict[str, Any], Fault | None]:
         reason = _AT_LINE.sub("", message).strip()
         source = text.split("\n")
         shown = source[line - 1].strip() if 0 < line <= len(source) else ""
-        return {}, Fault(place, f"not TOML: {reason} in {shown!r}", "see https://toml.io/en/v1.0.0", line=line)
+        return {}, Fault(
+            place,
+            f"not TOML: {reason}" + (f" in {shown!r}" if shown else ""),
+            "see https://toml.io/en/v1.0.0",
+            line=line,
+        )
     except (ValueError, RecursionError):
         return {}, Fault(place, "its numbers are too long, or its lists nested too deeply", "shorten them")
 

@@ -75,7 +75,8 @@ def parse_address(text: str) -> Address:
     try:
         host = str(ipaddress.ip_address(host))
     except ValueError:
-        raise ValueError(f"{host!r} in {text!r} is not an IP address") from None
+        where = f" in {text!r}" if host != text else ""
+        raise ValueError(f"{host!r}{where} is not an IP address") from None
     if not (port_text.isascii() and port_text.isdigit() and int(port_text) <= 65535):
         raise ValueError(f"{port_text!r} in {text!r} is not a port from 0 to 65535")
     return Address(host, int(port_text))

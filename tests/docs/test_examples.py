@@ -151,8 +151,11 @@ def run(command: str, server: Live) -> str:
 def test_the_readme_shows_what_make_run_says(server: Live) -> None:
     command, output = TWO_MINUTES[0]
     assert command == "make run"
-    ready = next(line for line in server.stderr.splitlines() if " ready: " in line)
-    assert re.sub(r"(127\.0\.0\.1|\[::1\]):\d+", r"\1:5353", ready) == output.strip()
+    said = server.stderr.splitlines()
+    metrics = next(line for line in said if "/metrics" in line)
+    ready = next(line for line in said if " ready: " in line)
+    assert re.sub(r":\d+/", ":9153/", metrics) == output.splitlines()[0]
+    assert re.sub(r"(127\.0\.0\.1|\[::1\]):\d+", r"\1:5353", ready) == output.splitlines()[1]
 
 
 @pytest.mark.parametrize(("command", "output"), TWO_MINUTES[1:], ids=[command for command, _ in TWO_MINUTES[1:]])

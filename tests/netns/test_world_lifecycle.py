@@ -135,7 +135,7 @@ def test_sigterm_ends_it_within_2_s_and_leaves_nothing(world: World, start: Star
 
 @pytest.mark.parametrize("flavour", _FLAVOURS)
 def test_after_sigkill_the_next_start_takes_over(world: World, start: Start, flavour: str) -> None:
-    """As many rules as before, the same ports (clients' conntrack entries stay good), the first resolv.conf put back."""
+    """As many rules as before, the same ports (conntrack entries stay good), the first resolv.conf put back."""
     world.resolv_conf_of("web").write_text(_OWN_RESOLV_CONF)
     before = rules(world, flavour)
     first = start(firewall=flavour)

@@ -217,7 +217,7 @@ def test_a_wrong_value_in_the_file_that_a_flag_overrides_does_not_count(folder: 
         ),
         (
             '[metrics]\nlisten = "nowhere"\n',
-            "pydns.toml:2: metrics.listen: 'nowhere' in 'nowhere' is not an IP address"
+            "pydns.toml:2: metrics.listen: 'nowhere' is not an IP address"
             " (write it like 127.0.0.1:5353 or [::1]:5353)",
         ),
     ],
@@ -263,7 +263,7 @@ listen = 9153
     [
         (
             Override(("server", "listen"), ["x"], "--listen"),
-            "--listen: 'x' in 'x' is not an IP address (write it like 127.0.0.1:5353 or [::1]:5353)",
+            "--listen: 'x' is not an IP address (write it like 127.0.0.1:5353 or [::1]:5353)",
         ),
         (Override(("answers", "ttl"), -1, "--ttl"), "--ttl: -1 cannot be used (write a whole number >= 0)"),
         (

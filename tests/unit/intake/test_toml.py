@@ -39,7 +39,7 @@ def test_a_document_is_parsed() -> None:
     [
         ("[a]\nb = \n", 2, "'b ='"),
         ("a = 1\na = 2\n", 2, "'a = 2'"),
-        ("a = [1,\n2\n", 3, "''"),
+        ("a = [1,\n2\n", 3, "(at end of document)"),
         ('a = "\n', 1, "'a = \"'"),
         ("[a\n", 1, "'[a'"),
     ],
