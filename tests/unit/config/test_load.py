@@ -217,8 +217,7 @@ def test_a_wrong_value_in_the_file_that_a_flag_overrides_does_not_count(folder: 
         ),
         (
             '[metrics]\nlisten = "nowhere"\n',
-            "pydns.toml:2: metrics.listen: 'nowhere' is not an IP address"
-            " (write it like 127.0.0.1:5353 or [::1]:5353)",
+            "pydns.toml:2: metrics.listen: 'nowhere' is not an IP address (write it like 127.0.0.1:5353 or [::1]:5353)",
         ),
     ],
 )
