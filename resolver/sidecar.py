@@ -29,9 +29,13 @@ GONE_S = 1.0
 class RuleKeeper:
     """Looks at the redirect rules when the kernel tells of a change, and now and then, and has them repaired."""
 
-    def __init__(self, attachment: Attachment, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, attachment: Attachment, loop: asyncio.AbstractEventLoop, looked: Callable[[], None] = lambda: None
+    ) -> None:
+        """``looked`` is called after each look."""
         self._attachment = attachment
         self._loop = loop
+        self._after_look = looked
         self._timer: asyncio.TimerHandle | None = None
         self._is_checking = False
         self._is_stale = False
@@ -88,6 +92,7 @@ class RuleKeeper:
         else:
             self._settle_s = min(2 * self._settle_s, SETTLE_MOST_S)
             self._look_in(self._settle_s)
+        self._after_look()
 
 
 class Sidecar:
@@ -104,7 +109,7 @@ class Sidecar:
         host_gateways: Callable[[], tuple[IPAddress, ...]],
     ) -> None:
         self._attachment = attachment
-        self._endpoint = endpoint
+        self._gateways = attachment.default_gateways
         self._server = Server(
             settings,
             load_settings,
@@ -123,7 +128,7 @@ class Sidecar:
         loop = asyncio.get_running_loop()
         await server.open(namespace_sockets=self._open_inside)
         self._settle_networks()
-        keeper = RuleKeeper(attachment, loop)
+        keeper = RuleKeeper(attachment, loop, self._follow_gateways)
         try:
             server.bind_http()
             await server.listeners.adopt(attachment.udp, attachment.tcp)
@@ -149,13 +154,23 @@ class Sidecar:
     def _settle_networks(self) -> None:
         """Without --network the networks are those on which the endpoint is."""
         pin = self._server.pin
-        if pin is None or pin.networks or pin.endpoint is None:
+        if pin is None or pin.endpoint is None:
             return
         networks = self._server.content.views.networks_of(pin.endpoint)
+        if pin.networks:
+            if not set(networks) & set(pin.networks):
+                log.warning("the registry has no container %r on %s, so far", pin.endpoint, " or ".join(pin.networks))
+            return
         if not networks:
             fix = "see `pydns networks`, or name the networks with --network"
             raise ConfigError([Fault("--endpoint", f"there is no container {pin.endpoint!r} in the registry", fix)])
         self._server.repin(Pin(networks, pin.endpoint))
+
+    def _follow_gateways(self) -> None:
+        """A container gets its routes when its namespace may long have its resolver."""
+        if self._attachment.default_gateways != self._gateways:
+            self._gateways = self._attachment.default_gateways
+            self._server.reload()
 
     def _open_inside(self, family: int, kind: int, done: Callable[[socket.socket | OSError], None]) -> None:
         """A socket for an upstream inside the namespace, handed over on the loop."""

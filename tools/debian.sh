@@ -71,5 +71,9 @@ fi
 
 # What was new here must not take a port at the next boot either.
 for service in "${to_disable[@]}"; do
-    if is_enabled "$service"; then deb-systemd-helper disable "$service" > /dev/null; fi
+    if is_enabled "$service"; then
+        # The helper works for maintainer scripts only, and knows them by this variable.
+        DPKG_MAINTSCRIPT_PACKAGE=${service%.service} deb-systemd-helper disable "$service" > /dev/null ||
+            echo "pydns: $service is enabled now; disable it unless you want it" >&2
+    fi
 done

@@ -93,7 +93,6 @@ class Attachment:
         self._identity = inside(netns.identity)
         self._closing.append(inside(sockets.take_lock).close)
         self._firewall: Firewall = inside(firewalls.choose, wanted)
-        privileges.require(self._firewall.capabilities, f"{self._firewall.name} in {self.label}")
         return inside(self._find_leftover)
 
     def _open_sockets(self, before: Redirect | None) -> None:
@@ -188,8 +187,9 @@ class Attachment:
             raise
         redirect = self._redirect
         log.info(
-            "%s: %s:53 leads to ports %d (UDP) and %d (TCP), by %s",
+            "%s: %s:53 leads to ports %d (UDP) and %d (TCP), by %s; %s",
             self.label, redirect.address, redirect.udp_port, redirect.tcp_port, self.firewall,
+            f"{self._file.path} names it" if self._file and self._manages_file else "no resolv.conf was changed",
         )  # fmt: skip
 
     def _install_rules(self) -> None:

@@ -1,10 +1,10 @@
-"""Makes the kernel forget UDP flows to 127.0.0.11:53 that lead elsewhere than to our ports.
+"""Makes the kernel forget flows to 127.0.0.11:53 that lead elsewhere than to our ports.
 
 The kernel looks at the redirect rules for the first packet of a flow only, then goes by what it remembers of the flow
 (conntrack). A flow from before the rules, from a moment without them, or to the ports of an earlier run would go on
 leading to where nobody listens, for as long as its client asks. And each is a client's port: a busy client that opens
-a new socket for each query meets one nearly every time. TCP needs no help: such a connection is reset, and a new one is
-a new flow.
+a new socket for each query meets one nearly every time. TCP connections that were established are left to end by
+themselves: their servers may be there, and once over they do not stand in the way of new ones.
 
 ctnetlink by hand, two messages of it; a kernel without it only makes clients wait for such flows to expire.
 """
@@ -30,12 +30,13 @@ _ATTRIBUTE = struct.Struct("=HH")
 _GET, _DELETE = 0x101, 0x102  # NFNL_SUBSYS_CTNETLINK with IPCTNL_MSG_CT_GET and IPCTNL_MSG_CT_DELETE
 _REQUEST, _DUMP = 0x1, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_TUPLE_ORIG, _TUPLE_REPLY = 1, 2
+_TUPLE_ORIG, _TUPLE_REPLY, _STATUS = 1, 2, 3
+_IS_ASSURED = 1 << 2  # IPS_ASSURED: of TCP, an established connection
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _IP_DST = 2
 _PROTO_NUM, _PROTO_SRC_PORT, _PROTO_DST_PORT = 1, 2, 3
 _TYPE_MASK = 0x3FFF
-_DNS_PORT = struct.pack("!H", 53)
+_DNS_PORT = b"\0\x35"
 _WAIT_S = 2.0
 
 
@@ -44,6 +45,7 @@ class _Flow:
     """What counts of a flow; addresses and ports as they travel."""
 
     protocol: int
+    is_assured: bool
     destination: bytes
     destination_port: bytes
     server_port: bytes
@@ -78,13 +80,19 @@ def stray(message: bytes, redirect: Redirect) -> bytes | None:
     if address not in message:
         return None
     flow = _flow(message)
-    if (
-        flow is None
-        or (flow.protocol, flow.destination, flow.destination_port) != (socket.IPPROTO_UDP, address, _DNS_PORT)
-        or flow.server_port == struct.pack("!H", redirect.udp_port)
-    ):
+    if flow is None or (flow.destination, flow.destination_port) != (address, _DNS_PORT):
         return None
-    return flow.key
+    if flow.protocol == socket.IPPROTO_UDP:
+        is_stray = flow.server_port != _port(redirect.udp_port)
+    elif flow.protocol == socket.IPPROTO_TCP:
+        is_stray = flow.server_port != _port(redirect.tcp_port) and not flow.is_assured
+    else:
+        return None
+    return flow.key if is_stray else None
+
+
+def _port(number: int) -> bytes:
+    return struct.pack("!H", number)
 
 
 def _flow(message: bytes) -> _Flow | None:
@@ -92,9 +100,11 @@ def _flow(message: bytes) -> _Flow | None:
     if _TUPLE_ORIG not in found or _TUPLE_REPLY not in found:
         return None
     start, end = found[_TUPLE_ORIG]
+    status = message[slice(*found[_STATUS])] if _STATUS in found else b""
     there, back = _tuple(message, start, end), _tuple(message, *found[_TUPLE_REPLY])
     return _Flow(
         protocol=int.from_bytes(there.get((_TUPLE_PROTO, _PROTO_NUM), b""), "big"),
+        is_assured=bool(int.from_bytes(status, "big") & _IS_ASSURED),
         destination=there.get((_TUPLE_IP, _IP_DST), b""),
         destination_port=there.get((_TUPLE_PROTO, _PROTO_DST_PORT), b""),
         server_port=back.get((_TUPLE_PROTO, _PROTO_SRC_PORT), b""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from resolver.attach import privileges
 from resolver.attach.iptables import Iptables
 from resolver.attach.nftables import Nftables
 from resolver.attach.plan import Redirect
@@ -73,7 +74,8 @@ def choose(wanted: str) -> Firewall:
     for firewall in map(_make, _ORDER[wanted]):
         if not firewall.is_installed:
             continue
-        problem = firewall.problem()
+        lacking = privileges.missing(firewall.capabilities)
+        problem = f"needs {' and '.join(lacking)}" if lacking else firewall.problem()
         if problem is None:
             return firewall
         problems.append(f"{firewall.name}: {problem}")

@@ -88,7 +88,7 @@ class Iptables:
         complaint = ""
         for _ in range(_ATTEMPTS):
             # A jump deleted by someone else between the look and the commit makes the commit fail: look again.
-            commands = text(self._list())
+            commands = text(self._list(what))
             if not commands:
                 return
             restore = find(f"{self.name}-restore") or f"{self.name}-restore"
@@ -98,10 +98,13 @@ class Iptables:
             complaint = outcome.complaint
         raise AttachError(f"{self.name} cannot {what}: {complaint}")
 
-    def _list(self) -> list[str]:
+    def _list(self, purpose: str = "") -> list[str]:
+        """What ``-S`` prints; when it fails, nothing, or AttachError if a ``purpose`` depends on it."""
         if self.backend == "iptables-legacy" and not _legacy_nat_in_use():
             return []  # a mere look would load the legacy table into this namespace
         outcome = run((self.name_or_path, f"--wait={LOCK_WAIT_S}", "-t", "nat", "-S"))
+        if purpose and not outcome.ok:
+            raise AttachError(f"{self.name} cannot {purpose}: {outcome.complaint}")
         return outcome.output.splitlines() if outcome.ok else []
 
 
