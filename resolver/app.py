@@ -82,14 +82,18 @@ class Server:
         *,
         pin: Pin | None = None,
         fallback_gateways: Callable[[], tuple[IPAddress, ...]] = tuple,
-        namespace_upstreams: Callable[[], tuple[Upstream, ...]] = tuple,
+        former: ResolvConf | None = None,
     ) -> None:
         self.settings = settings
         self.pin = pin
         self._pin_follows_settings = pin == pin_of(settings)
         self._load_settings = load_settings
         self._fallback_gateways = fallback_gateways
-        self._namespace_upstreams = namespace_upstreams
+        self._former = former or ResolvConf()
+        """What the namespace's own resolv.conf said before us: whom it asked, and how."""
+        self.networks_now: Callable[[], tuple[str, ...]] | None = None
+        """The networks to pin after each reading of the registry, where they follow from it."""
+        self._gone: tuple[str, ...] = ()
         self.content = Content(
             settings.registry_files, settings.zone_paths, view_settings(settings, fallback_gateways())
         )
@@ -136,7 +140,7 @@ class Server:
             chain=chain_of(self.settings),
             upstreams=self.default_upstreams(),
             own_upstreams=partial(own_upstreams, in_namespace=self._has_namespace),
-            options=ForwardOptions.of(self._resolv_conf),
+            options=ForwardOptions.of(self._former if self._asks_inside() else self._resolv_conf),
             pin=self.pin,
         )
 
@@ -146,9 +150,15 @@ class Server:
         The configured ones, else those that the namespace had before we came, else those of the host's resolv.conf.
         """
         upstreams = (
-            self.settings.upstreams or self._namespace_upstreams() or own_upstreams(self._resolv_conf.nameservers)
+            self.settings.upstreams
+            or own_upstreams(self._former.nameservers, in_namespace=True)
+            or own_upstreams(self._resolv_conf.nameservers)
         )
         return without_own(upstreams, () if self._has_namespace else self.settings.listen)
+
+    def _asks_inside(self) -> bool:
+        """True when everybody's upstreams are those that the namespace had before us."""
+        return bool(self._former.nameservers) and not self.settings.upstreams
 
     def _unknown_networks(self, pin: Pin) -> list[Fault]:
         known = self.content.views.tables
@@ -295,7 +305,10 @@ class Server:
         return True
 
     def _follow_networks(self) -> None:
-        """Pin what the configuration pins now, unless the command line has said something else."""
+        """Pin what the registry or the configuration says now, unless the command line has said something else."""
+        if self.networks_now is not None and self.pin is not None:
+            self.pin = Pin(self.networks_now(), self.pin.endpoint)
+        self._report_gone()
         pin = pin_of(self.settings)
         if not self._pin_follows_settings or pin == self.pin:
             return
@@ -303,6 +316,15 @@ class Server:
             log.error("the view stays as it was: %s", ConfigError(faults))
             return
         self.pin = pin
+
+    def _report_gone(self) -> None:
+        """Say so, once, when a network that the view is pinned to is no longer in the registry."""
+        pinned = self.pin.networks if self.pin is not None else ()
+        gone = tuple(name for name in pinned if name not in self.content.views.tables)
+        if gone and gone != self._gone:
+            effect = "nothing is forwarded until it is back" if gone == pinned else "its names are unknown"
+            log.warning("network %s is gone from the registry: %s", ", ".join(gone), effect)
+        self._gone = gone
 
     def _swap(self) -> None:
         self.forwarder.max_in_flight = self.settings.max_in_flight

@@ -7,9 +7,10 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from resolver.app import Server
-from resolver.assembly import own_upstreams
 from resolver.attach.attachment import Attachment
 from resolver.config.schema import Settings
 from resolver.errors import AttachError, ConfigError, Fault
@@ -106,17 +107,20 @@ class Sidecar:
         *,
         networks: tuple[str, ...],
         endpoint: str | None,
-        host_gateways: Callable[[], tuple[IPAddress, ...]],
+        bridge_gateways: Callable[[], tuple[IPAddress, ...]],
     ) -> None:
         self._attachment = attachment
+        self._label = attachment.label
         self._gateways = attachment.default_gateways
         self._server = Server(
             settings,
             load_settings,
             pin=Pin(networks, endpoint),
-            fallback_gateways=lambda: attachment.default_gateways or host_gateways(),
-            namespace_upstreams=lambda: own_upstreams(attachment.former_servers, in_namespace=True),
+            fallback_gateways=lambda: attachment.default_gateways or bridge_gateways(),
+            former=replace(attachment.former, nameservers=attachment.former_servers),
         )
+        if endpoint is not None and not networks:
+            self._server.networks_now = partial(self._networks_of, endpoint)
         self._server.repairs = lambda: attachment.repairs
 
     async def run(self) -> None:
@@ -165,6 +169,13 @@ class Sidecar:
             fix = "see `pydns networks`, or name the networks with --network"
             raise ConfigError([Fault("--endpoint", f"there is no container {pin.endpoint!r} in the registry", fix)])
         self._server.repin(Pin(networks, pin.endpoint))
+
+    def _networks_of(self, endpoint: str) -> tuple[str, ...]:
+        """The networks on which the endpoint is now; when it is on none any more its namespace is cut off."""
+        networks = self._server.content.views.networks_of(endpoint)
+        if not networks:
+            log.warning("the registry has no container %r any more: nothing is forwarded for %s", endpoint, self._label)
+        return networks
 
     def _follow_gateways(self) -> None:
         """A container gets its routes when its namespace may long have its resolver."""

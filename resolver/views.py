@@ -76,8 +76,11 @@ class View:
 
     @property
     def is_internal(self) -> bool:
-        """True when the asker is on networks and every one of them is internal (design.md 2.6)."""
-        return not self.is_host and bool(self.tables) and all(table.network.internal for table in self.tables)
+        """True when every network of the asker is internal (design.md 2.6).
+
+        So it is when none of them exists any more: what was cut off stays cut off while its registry is in disorder.
+        """
+        return not self.is_host and all(table.network.internal for table in self.tables)
 
     @property
     def gateways(self) -> tuple[IPAddress, ...]:

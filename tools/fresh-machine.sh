@@ -66,12 +66,18 @@ done
 machine=(unshare --mount --pid --fork --kill-child -- bash -euc '
     root=$1
     shift
+    # A root that is a mount of its own, as a machine has: without one `ip netns` cannot share its mounts.
+    mount --bind "$root" "$root"
     mount -t proc proc "$root/proc"
     mount -t sysfs sysfs "$root/sys"
     mount --rbind /dev "$root/dev"
     mount -t tmpfs tmpfs "$root/run"
     mkdir -p "$root/run/lock"
-    exec chroot "$root" /usr/bin/env -i "${@}"
+    cd "$root"
+    mkdir -p .host
+    pivot_root . .host
+    umount -l .host
+    exec chroot . /usr/bin/env -i "${@}"
 ' bash "$root" "${settings[@]}" bash -c 'cd /src/pydns && exec "$@"' bash)
 
 began=$(date +%s.%N)

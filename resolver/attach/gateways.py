@@ -17,8 +17,11 @@ _IFREQ = struct.Struct("16s24x")
 
 def host_gateways() -> tuple[IPAddress, ...]:
     """The default gateways of our own namespace; without any, docker0's address; without that, nothing."""
-    if gateways := default_gateways():
-        return gateways
+    return default_gateways() or bridge_gateways()
+
+
+def bridge_gateways() -> tuple[IPAddress, ...]:
+    """docker0's address in our own namespace, if it is there: where a container without a default route finds us."""
     address = interface_address(DOCKER_BRIDGE)
     return () if address is None else (address,)
 

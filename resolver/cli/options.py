@@ -199,4 +199,4 @@ def set_up_logging(*, verbose: bool = False, level: int = logging.INFO) -> None:
     handler.setFormatter(_Format())
     logging.basicConfig(level=logging.DEBUG if verbose else level, handlers=[handler], force=True)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
-    logging.getLogger("watchdog").setLevel(logging.WARNING)
+    logging.getLogger("watchdog").setLevel(logging.CRITICAL)  # it complains of its own threads when it is stopped

@@ -101,7 +101,7 @@ def command(
     settings = load_settings()
 
     from resolver.attach.attachment import Attachment
-    from resolver.attach.gateways import host_gateways
+    from resolver.attach.gateways import bridge_gateways
     from resolver.sidecar import Sidecar
 
     attachment = Attachment.open(
@@ -115,7 +115,7 @@ def command(
             attachment,
             networks=network,
             endpoint=endpoint,
-            host_gateways=host_gateways,
+            bridge_gateways=bridge_gateways,
         )
         await sidecar.run()
 

@@ -91,3 +91,18 @@ def test_a_view_follows_the_subnets_as_they_change(serve: Serve) -> None:
     path.write_text(REGISTRY.replace('subnets = ["127.1.0.0/16"]', 'subnets = ["127.1.0.0/16", "127.3.0.0/16"]'))
     until(lambda: answers(live.udp("data.", source="127.3.0.9")) == [])
     assert answers(live.udp("app.", source="127.3.0.9")) == ["127.1.0.5"]
+
+
+def test_a_pinned_network_that_is_gone_leaves_its_clients_cut_off(serve: Serve) -> None:
+    """Nothing of theirs is forwarded while their network is not in the registry; it is said, and heals (ADR 0009)."""
+    live = serve(registry=REGISTRY, arguments=("--network", "blue"))
+    path = live.registry / "networks.toml"
+    path.write_text(REGISTRY.replace("networks.blue", "networks.green"))
+    until(lambda: answers(live.udp("data.")) == [])
+    reply = live.udp("data.blue.", use_edns=0)
+    assert reply.rcode().name == "SERVFAIL"
+    assert [int(option.code) for option in reply.extended_errors()] == [18]
+    until(lambda: "network blue is gone from the registry" in live.stderr)
+
+    path.write_text(REGISTRY)
+    until(lambda: answers(live.udp("data.")) == ["127.2.0.5"])

@@ -115,7 +115,7 @@ def test_of_networks_that_differ_in_letter_case_the_one_asked_first_has_the_suff
 
 @pytest.mark.parametrize(
     ("names", "internal"),
-    [(("backend",), True), (("backend", "mynet"), False), (("mynet",), False), ((), False)],
+    [(("backend",), True), (("backend", "mynet"), False), (("mynet",), False), ((), True)],
 )
 def test_a_view_is_internal_when_all_its_networks_are(names: tuple[str, ...], internal: bool) -> None:
     assert internal == world().pinned(names, None).is_internal
