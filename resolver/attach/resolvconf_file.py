@@ -81,15 +81,25 @@ class ResolvConfFile:
         self._written = wanted
 
     def restore(self) -> None:
-        """Give the file its former content, or remove it if there was none, unless somebody has changed it since.
+        """Give the file its former content, or remove it if there was none.
+
+        If somebody has changed it since, their change stays and only our nameserver goes: `resolvconf_text.edited`.
 
         Idempotent; raises OSError.
         """
         written, self._written = self._written, None
         if written is None or self._place.file is None:
             return
-        if _read(self._place.file) != written:
-            log.warning("%s was changed while pydns ran: left as it is", self.path)
+        if (current := _read(self._place.file)) != written:
+            former = self._seed if self._former is None else self._former
+            edited = text.edited(_decode(current), former, self._address)
+            if edited is None:
+                log.warning("%s was changed while pydns ran: left as it is", self.path)
+            else:
+                self._replace(_encode(edited))
+                log.warning(
+                    "%s was changed while pydns ran: the change stays, the nameservers are as before", self.path
+                )
             return
         if self._former is not None:
             self._replace(_encode(self._former))

@@ -79,6 +79,23 @@ def without_record(text: str) -> str:
     return "\n".join(kept)
 
 
+def edited(current: str, former: str, address: str) -> str | None:
+    """A rewritten file that somebody edited meanwhile, with the nameservers of ``former`` in place of ``address``.
+
+    The edit stays, our record goes. None when the file does not name ``address`` any more: then it is theirs alone.
+    """
+    servers = [f"nameserver {server}" for server in parse(former).nameservers if server != address]
+    kept: list[str] = []
+    found = False
+    for line in without_record(current).split("\n"):
+        if line.split()[:2] == ["nameserver", address]:
+            kept += [] if found else servers
+            found = True
+        else:
+            kept.append(line)
+    return "\n".join(kept) if found else None
+
+
 def _former(lines: Sequence[str]) -> Saved | None:
     former: list[str] = []
     for line in lines:

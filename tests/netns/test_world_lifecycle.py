@@ -405,3 +405,51 @@ def test_a_sidecar_leaves_the_others_alone(world: World, start: Start) -> None:
     assert first.stop() == 0
     assert world.ask("db", "web").rdata == ["172.18.0.3"]
     assert second.poll() is None
+
+
+def test_a_graceful_restart_does_not_leave_a_busy_socket_deaf(world: World, start: Start) -> None:
+    """The kernel remembers where it led a socket's packets; what it remembers of the time between is forgotten."""
+    query = dns.message.make_query("db.", "A").to_wire()
+
+    def answered(client: socket.socket) -> bool:
+        try:
+            client.send(query)
+            return client.recv(512)[:2] == query[:2]
+        except OSError:
+            return False
+
+    with world.socket("web", socket.SOCK_DGRAM) as client:
+        client.settimeout(0.1)
+        client.connect(("127.0.0.11", 53))
+        first = start()
+        assert answered(client)
+        assert first.stop() == 0
+        assert not any(answered(client) for _ in range(3))
+        start()
+
+        world.wait(lambda: answered(client), "an answer to a socket that asked all the time", 2)
+
+
+def test_an_endpoints_networks_follow_the_registry(world: World, start: Start) -> None:
+    """Without --network a sidecar is on the networks of its endpoint, also after that has moved."""
+    registry = world.tmp / "moving" / "networks.toml"
+    registry.parent.mkdir(exist_ok=True)
+    text = """
+[networks.old.endpoints.NAME]
+addresses = ["172.30.0.1"]
+[networks.old.endpoints.left]
+addresses = ["172.30.0.2"]
+[networks.new.endpoints.NAME2]
+addresses = ["172.31.0.1"]
+[networks.new.endpoints.right]
+addresses = ["172.31.0.2"]
+"""
+    registry.write_text(text.replace("NAME2", "other").replace("NAME", "web"))
+    start(config=world.write_config("moving", registry), endpoint="web", network=None)
+    assert world.ask("web", "left").rdata == ["172.30.0.2"]
+    assert world.ask("web", "right").status == "NXDOMAIN"
+
+    registry.write_text(text.replace("NAME2", "web").replace("NAME", "other"))
+
+    world.wait(lambda: world.ask("web", "right").rdata == ["172.31.0.2"], "the names of the new network", 2)
+    assert world.ask("web", "left").status == "NXDOMAIN"

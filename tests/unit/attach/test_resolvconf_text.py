@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from resolver.attach.resolvconf_text import Saved, created, original_of, rewritten, saved_in, without_record
+from resolver.attach.resolvconf_text import Saved, created, edited, original_of, rewritten, saved_in, without_record
 from resolver.forward.resolvconf import parse
 
 ADDRESS = "127.0.0.11"
@@ -136,3 +136,21 @@ def test_without_our_record_the_rest_stays() -> None:
     assert text == (
         "nameserver 192.0.2.1\nsearch a.example b.example\noptions trust-ad timeout:2 ndots:0\nsortlist 10.0.0.0/8\n"
     )
+
+
+def test_an_edit_made_meanwhile_stays_and_our_address_goes() -> None:
+    """Whoever adds a line while pydns runs keeps it, and is not left with a nameserver that is gone."""
+    current = rewritten("nameserver 10.0.0.1\nnameserver 10.0.0.2\nsearch a.example\n", ADDRESS) + "# mine\n"
+
+    back = edited(current, "nameserver 10.0.0.1\nnameserver 10.0.0.2\nsearch a.example\n", ADDRESS)
+
+    assert back is not None
+    assert ("10.0.0.1", "10.0.0.2") == parse(back).nameservers
+    assert ("a.example",) == parse(back).search
+    assert back.endswith("# mine\n")
+    assert saved_in(back) is None
+
+
+def test_a_file_that_no_longer_names_our_address_is_theirs() -> None:
+    """Nothing is put into a file that somebody pointed elsewhere."""
+    assert edited("nameserver 10.9.9.9\n", "nameserver 10.0.0.1\n", ADDRESS) is None
