@@ -302,6 +302,7 @@ class Server:
                 await self.bind()
             except StartError as error:
                 log.error("the listeners stay as they were: %s", error)
+                self.content.config_faults = (Fault("server.listen", f"the listeners stay as they were: {error}"),)
         return True
 
     def _follow_networks(self) -> None:

@@ -55,10 +55,13 @@ def tcp_limits(settings: Settings) -> TcpLimits:
 def read_resolv_conf(path: Path) -> ResolvConf:
     """The host's resolv.conf; an unreadable one is as an empty one, and said so."""
     try:
-        return parse(path.read_text(encoding="utf-8", errors="replace"))
+        conf = parse(path.read_text(encoding="utf-8", errors="replace"))
     except OSError as error:
         log.warning("%s cannot be read: %s; nothing can be forwarded until it can", path, error.strerror)
         return ResolvConf()
+    for word in conf.invalid_nameservers:
+        log.warning("%s: nameserver %r is no address, and is passed over", path, word)
+    return conf
 
 
 def own_upstreams(servers: tuple[str, ...], *, in_namespace: bool = False) -> tuple[Upstream, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
+import signal
 import sys
 
 import click
@@ -80,6 +82,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and end the process with its exit status; no traceback reaches a user."""
+    if sys.argv[1:2] in (["serve"], ["sidecar"]):
+        # A reload that is asked for before there is anything to reload must not end the process.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         status = cli.main(standalone_mode=False, prog_name="pydns")
     except click.ClickException as error:
@@ -91,7 +96,18 @@ def main() -> None:
         for line in str(error).splitlines():
             click.echo(f"pydns: {line}", err=True)
         status = 2
+    _let_go_of_output()
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _let_go_of_output() -> None:
+    """What a full disk would not take is not tried again when the interpreter ends: that would print a traceback."""
+    if sys.stdout is None:  # it was closed before we began
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

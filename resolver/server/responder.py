@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from resolver.counters import OTHER_TYPE, TCP4, ServerStats
 from resolver.forward.forwarder import Forwarder, Outcome
@@ -223,8 +223,3 @@ class Responder:
 def _limit(query: Query, transport: int) -> int:
     """The largest reply in octets that the client takes over this transport."""
     return MAX_MESSAGE_SIZE if transport >= TCP4 else query.udp_limit()
-
-
-def with_views(state: State, views: Views) -> State:
-    """The same state with other views."""
-    return replace(state, views=views)

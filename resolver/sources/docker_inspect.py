@@ -18,6 +18,10 @@ from resolver.wire.name import IPAddress
 _FEED = "feed it the output of: docker network inspect NETWORK…"
 
 
+_WITHOUT_CONTAINERS = ("host", "null")
+"""Drivers of the networks that docker always lists, host and none."""
+
+
 def read(text: str, place: str) -> Loaded:
     """The contribution of one JSON file."""
     try:
@@ -34,6 +38,8 @@ def read(text: str, place: str) -> Loaded:
         if not isinstance(item, Mapping) or not isinstance(item.get("Name"), str) or "NetworkSettings" in item:
             faults.append(Fault(place, "this is not a network as docker network inspect prints it", _FEED, key=key))
             continue
+        if item.get("ConfigOnly") is True or item.get("Driver") in _WITHOUT_CONTAINERS:
+            continue  # nobody is on them by address, and a name such as host would hide the public names below it
         network = _network(item, place, faults)
         if network is None:
             continue

@@ -31,7 +31,7 @@ def reader_of(path: Path) -> Callable[[str, str], Loaded] | None:
     """The reader of a file by its name, or None when the name says nothing we know."""
     if path.name == "hosts":
         return hosts.read
-    return READERS.get(path.suffix)
+    return READERS.get(path.suffix.lower())
 
 
 def read_text(path: Path) -> tuple[str, Fault | None]:

@@ -23,7 +23,7 @@ def read(text: str, place: str) -> Loaded:
         if len(words) < 2:
             complain(f"{words[0]!r} stands alone", "write an address and then its names")
             continue
-        address = parse_address(words[0].partition("%")[0], complain)
+        address = parse_address(words[0], complain)
         names = tuple(name for word in words[1:] if (name := parse_name(word, complain, wildcard=True)) is not None)
         if address is not None and names:
             hosts.append(Host(address, names, Origin(place, number)))

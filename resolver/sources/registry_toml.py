@@ -39,7 +39,8 @@ class EndpointSpec(msgspec.Struct, forbid_unknown_fields=True):
     aliases: list[str] = []
     hostname: str | None = None
     links: dict[str, str | list[str]] = {}
-    ports: list[PortNumber | str | PortSpec] = []
+    ports: list[Any] = []
+    """Each a number, a text or a `PortSpec`; looked at one by one, so that every wrong one is found."""
     labels: dict[str, str] = {}
     ttl: Ttl | None = None
     dns: list[str] = []
@@ -166,8 +167,9 @@ class _Reader:
         at = self._complain(*path, "ports")
         ports = []
         for item in spec.ports:
-            if isinstance(item, PortSpec):
-                number, protocol, name = item.port, item.protocol, item.name
+            if isinstance(item, Mapping):
+                port = to_struct(item, PortSpec, (*path, "ports"), self.report)
+                number, protocol, name = port.port or 1, port.protocol, port.name
             else:
                 text, _, protocol = str(item).partition("/")
                 protocol, name = protocol or "tcp", None

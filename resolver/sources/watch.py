@@ -199,7 +199,7 @@ def places_of(path: Path) -> set[Path]:
             places.add(link.parent)
             current = Path(os.path.normpath(link.parent / os.readlink(link) / rest))
         if current.is_dir():
-            places.add(current)
+            places |= {current, current.parent}  # the parent: the folder itself may be replaced
             for member in current.iterdir():
                 if member.is_symlink() and not member.is_dir():
                     places |= places_of(member)

@@ -18,6 +18,9 @@ from resolver.wire.name import WireName, to_text
 from resolver.zones.model import Zone, ZoneSet
 from resolver.zones.zonefile import SUFFIX, read_zone, unreadable
 
+MAX_FAULTS = 50
+"""Of one file; the rest is counted only."""
+
 
 @dataclass(frozen=True, slots=True)
 class ZoneFile:
@@ -60,8 +63,11 @@ def load_zones(paths: Sequence[Path], former: ZoneLoad | None = None) -> ZoneLoa
     paths = [Path(os.path.normpath(path)) for path in paths]
     disk = _Disk()
     faults: list[Fault] = []
-    found = dict(_find(paths, faults))
     known = {} if former is None else {file.path: file for file in former.files}
+    found = dict(_find(paths, faults))
+    for path in paths:
+        if not path.exists():  # a folder that has vanished: what it last said serves on, as with a registry folder
+            found.update((file, True) for file in known if file.parent == path)
     files = [_load_file(path, disk, known.get(path)) for path in found]
     files = [file for file in files if not (found[file.path] and _is_part(file, files))]
 
@@ -119,7 +125,16 @@ def _load_file(path: Path, disk: _Disk, former: ZoneFile | None) -> ZoneFile:
     if last_good is None and former is not None:
         last_good = former.last_good
     digests = {part: disk.digest(part) for part in map(Path, text.files)}
-    return ZoneFile(path, text.zone, last_good, text.faults, digests)
+    return ZoneFile(path, text.zone, last_good, _shortened(path, text.faults), digests)
+
+
+def _shortened(path: Path, faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
+    """The first of many faults and how many more there are: one wrong line can put a hundred records out of place."""
+    if len(faults) <= MAX_FAULTS:
+        return faults
+    left = faults[MAX_FAULTS:]
+    more = Fault(str(path), f"and {len(left)} more of the kind", is_warning=all(fault.is_warning for fault in left))
+    return (*faults[:MAX_FAULTS], more)
 
 
 class _Disk:

@@ -175,3 +175,13 @@ def test_what_the_parser_chokes_on_is_a_fault(text: str) -> None:
     networks, faults = told(text)
 
     assert (None, 1) == (networks, len(faults))
+
+
+@pytest.mark.parametrize("extra", ['"Driver": "host"', '"Driver": "null"', '"ConfigOnly": true'])
+def test_networks_that_hold_nobody_are_passed_over(extra: str) -> None:
+    """docker lists host and none too; as names of ours they would hide public ones."""
+    loaded = read(f'[{{"Name": "host", {extra}}}, {{"Name": "mynet"}}]', "n.json")
+
+    assert loaded.contribution is not None
+    assert ["mynet"] == [network.name for network in loaded.contribution.networks]
+    assert () == loaded.faults

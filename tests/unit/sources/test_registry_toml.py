@@ -350,3 +350,10 @@ def test_the_registry_in_the_documents_is_in_order() -> None:
     text = (Path(__file__).parents[3] / "docs" / "registry.md").read_text()
 
     assert ["db", "cache"] == [e.name for e in network_of(text.partition("```toml\n")[2].partition("```")[0]).endpoints]
+
+
+def test_every_wrong_port_of_a_list_is_told() -> None:
+    """Not only the first one, and whatever kind of value the others are."""
+    faults = endpoint_faults(ADDRESSES + 'ports = [0, "80/tcp", "80-90/tcp", { port = 70000 }, "8080:80/tcp"]')
+
+    assert 4 == len(faults)

@@ -213,3 +213,26 @@ def test_without_zone_files_dnspython_is_not_imported(tmp_path: Path) -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout == b"[]\n"
+
+
+def test_a_folder_that_vanishes_keeps_its_last_good_zones(tmp_path: Path) -> None:
+    """As a registry folder does: names of ours must not be forwarded because somebody moved a folder."""
+    folder = tmp_path / "zones"
+    folder.mkdir()
+    (folder / "example.test.zone").write_text(HEAD + "web A 192.0.2.1\n")
+    former = load_zones([folder])
+    folder.rename(tmp_path / "moved")
+
+    load = load_zones([folder], load_zones([folder], former))
+
+    assert [from_text("example.test.")] == apexes(load)
+    assert load.faults
+
+
+def test_of_many_faults_of_a_file_the_first_are_shown_and_the_rest_counted(folder: Path) -> None:
+    """One wrong line can put a hundred records out of the zone."""
+    (folder / "example.test.zone").write_text(HEAD + "".join(f"x{n}.example.org. A 192.0.2.1\n" for n in range(90)))
+    load = load_zones([folder])
+
+    assert 51 == len(load.faults)
+    assert "and 40 more of the kind" in str(load.faults[-1])
