@@ -329,7 +329,9 @@ class Server:
 
     def _swap(self) -> None:
         self.forwarder.max_in_flight = self.settings.max_in_flight
-        self.responder.swap(self.make_state())
+        state = self.make_state()
+        log.debug("upstreams: %s", ", ".join(map(str, state.upstreams)) or "none")
+        self.responder.swap(state)
 
     def describe(self) -> str:
         """What is served, in a few words."""
