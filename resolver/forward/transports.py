@@ -12,6 +12,7 @@ import asyncio
 import errno
 import select
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
@@ -108,7 +109,7 @@ class Poller:
                 exchange.on_ready()
 
 
-class Exchange:
+class Exchange(ABC):
     """What both transports share: a socket that comes when it comes, and one way to end."""
 
     __slots__ = ("_fd", "_listener", "_poller", "_socket", "_unsent", "is_closed", "upstream")
@@ -128,9 +129,9 @@ class Exchange:
         """Ask for a socket; what becomes of it is told to the listener."""
         factory(socket.AF_INET6 if self.upstream.is_ipv6 else socket.AF_INET, self.kind, self._opened)
 
+    @abstractmethod
     def on_ready(self) -> None:
         """The socket is readable, writable or broken; called by the poller."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """End the exchange; the listener hears no more of it."""
@@ -155,8 +156,9 @@ class Exchange:
         except OSError as error:
             self._break_soon(failure_of(error))
 
+    @abstractmethod
     def _begin(self, sock: socket.socket) -> None:
-        raise NotImplementedError
+        """Connect and send; raises OSError."""
 
     def _break_soon(self, failure: Failure) -> None:
         if not self.is_closed:
