@@ -17,12 +17,11 @@ settings.load_profile("pydns")
 _not_run: list[str] = []
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs root when there is none, with the reason said."""
-    if os.geteuid() != 0:
-        for item in items:
-            if item.get_closest_marker("root"):
-                item.add_marker(pytest.mark.skip(reason="makes network namespaces: needs root"))
+    """Refuse to run without root what needs it; who leaves it out says so with -m."""
+    if os.geteuid() != 0 and any(item.get_closest_marker("root") for item in items):
+        raise pytest.UsageError("tests that make network namespaces need root: sudo make test, or pytest -m 'not root'")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
