@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from resolver.config.schema import Settings
@@ -64,8 +65,12 @@ def read_resolv_conf(path: Path) -> ResolvConf:
     return conf
 
 
+@lru_cache(maxsize=1024)
 def own_upstreams(servers: tuple[str, ...], *, in_namespace: bool = False) -> tuple[Upstream, ...]:
-    """An asker's own servers, addresses that were checked when they were read, as upstreams."""
+    """An asker's own servers, addresses that were checked when they were read, as upstreams.
+
+    Asked for with every query of an asker that has such servers, so they are parsed once.
+    """
     return tuple(parse_upstream(server, in_namespace) for server in servers)
 
 

@@ -164,6 +164,8 @@ class Views:
             (subnet, network.name) for network in snapshot.networks.values() for subnet in network.subnets
         )
         self._made: dict[tuple[tuple[str, ...], str | None], View] = {}
+        self._pinned: dict[tuple[tuple[str, ...], str | None], View] = {}
+        """The same by the words in which they were asked for: a server asks with the same ones for every query."""
         self._clients: dict[str, View] = {}
         self.host = self._make(tuple(self.tables), None, is_host=True)
         """The view of a client on no network: every network."""
@@ -195,11 +197,14 @@ class Views:
 
         A network that does not exist (any more) contributes nothing.
         """
-        wanted = set(networks)
-        names = tuple(name for name in self.tables if name in wanted)
-        view = self._made.get((names, endpoint))
+        asked = (tuple(networks), endpoint)
+        view = self._pinned.get(asked)
         if view is None:
-            view = self._made[names, endpoint] = self._make(names, endpoint, is_host=False)
+            names = tuple(name for name in self.tables if name in networks)
+            view = self._made.get((names, endpoint))
+            if view is None:
+                view = self._made[names, endpoint] = self._make(names, endpoint, is_host=False)
+            self._pinned[asked] = view
         return view
 
     def networks_of(self, endpoint: str) -> tuple[str, ...]:
