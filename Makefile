@@ -41,7 +41,7 @@ lock: ## resolve pyproject.toml again into requirements/*.txt (newer versions: A
 	@build/uv/bin/uv pip compile $(LOCK) --group build --group dev -c requirements/run.txt -o requirements/dev.txt > /dev/null
 
 LOCK = -q --universal --generate-hashes --python-version 3.11 --no-emit-find-links --no-emit-index-url \
-       --no-annotate --custom-compile-command 'make lock' $(ARGS) pyproject.toml
+       --no-annotate --custom-compile-command 'make lock' --all-extras $(ARGS) pyproject.toml
 
 bench: venv ## CPU per answered query beside dnsmasq, memory, exec to first answer
 	@tools/debian.sh bench

@@ -7,14 +7,13 @@ import gc
 import logging
 import signal
 import socket
-import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING
 
 from resolver.assembly import (
     chain_of,
+    live_sources,
     own_upstreams,
     pin_of,
     read_resolv_conf,
@@ -25,51 +24,23 @@ from resolver.assembly import (
 from resolver.config.schema import Settings
 from resolver.content import CONFIG, Content
 from resolver.errors import ConfigError, Fault, PydnsError, StartError
-from resolver.forward.forwarder import Forwarder
+from resolver.forward.forwarder import Forwarder, no_namespace
 from resolver.forward.policy import ForwardOptions
 from resolver.forward.resolvconf import ResolvConf
 from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Upstream
+from resolver.freshness import Freshness, on_thread
 from resolver.server.listeners import Address, Listeners, bind, raise_descriptor_limit
 from resolver.server.responder import Pin, Responder, State
 from resolver.wire.name import IPAddress
 
 if TYPE_CHECKING:
     from resolver.ops.http import HttpServer
-    from resolver.sources.watch import FileWatch
 
 log = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
-
 DRAIN_S = 1.5
 """How long queries in flight may still take when the server ends; the rest of 2 s is for cleaning up."""
-
-
-async def on_thread(work: Callable[[], _T]) -> _T:
-    """As `asyncio.to_thread`, but on a thread that the end of the process does not wait for."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[_T] = loop.create_future()
-
-    def settle(outcome: _T | None, error: Exception | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(cast(_T, outcome))
-
-    def run() -> None:
-        outcome, error = None, None
-        try:
-            outcome = work()
-        except Exception as raised:
-            error = raised
-        with suppress(RuntimeError):  # the loop has been closed: nobody wants to know any more
-            loop.call_soon_threadsafe(settle, outcome, error)
-
-    threading.Thread(target=run, name="reload", daemon=True).start()
-    return await done
 
 
 class Server:
@@ -95,18 +66,22 @@ class Server:
         """The networks to pin after each reading of the registry, where they follow from it."""
         self._gone: tuple[str, ...] = ()
         self.content = Content(
-            settings.registry_files, settings.zone_paths, view_settings(settings, fallback_gateways())
+            settings.registry_files,
+            settings.zone_paths,
+            view_settings(settings, fallback_gateways()),
+            live_sources(settings),
         )
         self.content.reloads[CONFIG].count(success=True)
         self.is_ready = False
         self.repairs: Callable[[], int | None] = lambda: None
         self._resolv_conf = ResolvConf()
-        self._has_namespace = False
-        self._watch: FileWatch | None = None
+        self._namespace_sockets: SocketFactory | None = None
         self._http: HttpServer | None = None
         self._stopping = asyncio.Event()
-        self._stale = asyncio.Event()
-        self._hangup = False
+        self._freshness = Freshness(self.content, self._take_over, self._publish)
+        self._joined: dict[Responder, Callable[[State], State]] = {}
+        self.swapped: Callable[[], None] = lambda: None
+        """Called when answers are made from another state than before."""
         self.forwarder: Forwarder
         self.responder: Responder
         self.listeners: Listeners
@@ -120,18 +95,33 @@ class Server:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
-        self._has_namespace = namespace_sockets is not None
+        self._namespace_sockets = namespace_sockets
         raise_descriptor_limit()
+        await asyncio.gather(*(source.start(self._freshness.source_changed) for source in self.content.live))
         self.content.refresh()
         if self.pin is not None and (faults := self._unknown_networks(self.pin)):
             raise ConfigError([*(fault for fault in self.content.faults if not fault.is_warning), *faults])
         self._resolv_conf = read_resolv_conf(self.settings.resolv_conf)
         self.forwarder = Forwarder(
-            in_namespace=namespace_sockets,
             max_in_flight=self.settings.max_in_flight,
         )
         self.responder = Responder(self.make_state(), self.forwarder)
         self.listeners = Listeners(self.responder, tcp_limits(self.settings))
+
+    def join(self, restate: Callable[[State], State]) -> Responder:
+        """Another responder beside the server's own, with the same counters; ``restate`` makes its state of ours."""
+        responder = Responder(restate(self.responder.state), self.forwarder, self.responder.stats)
+        self._joined[responder] = restate
+        return responder
+
+    def leave(self, responder: Responder) -> None:
+        """The responder is no longer to be kept up to date."""
+        del self._joined[responder]
+
+    @property
+    def in_flight(self) -> int:
+        """Queries that wait for an upstream, at whichever responder."""
+        return self.responder.in_flight + sum(responder.in_flight for responder in self._joined)
 
     def make_state(self) -> State:
         """What answers are to be made from, by the settings and the files as they were read last."""
@@ -139,9 +129,10 @@ class Server:
             views=self.content.views,
             chain=chain_of(self.settings),
             upstreams=self.default_upstreams(),
-            own_upstreams=partial(own_upstreams, in_namespace=self._has_namespace),
+            own_upstreams=partial(own_upstreams, in_namespace=self._namespace_sockets is not None),
             options=ForwardOptions.of(self._former if self._asks_inside() else self._resolv_conf),
             pin=self.pin,
+            in_namespace=self._namespace_sockets or no_namespace,
         )
 
     def default_upstreams(self) -> tuple[Upstream, ...]:
@@ -154,7 +145,7 @@ class Server:
             or own_upstreams(self._former.nameservers, in_namespace=True)
             or own_upstreams(self._resolv_conf.nameservers)
         )
-        return without_own(upstreams, () if self._has_namespace else self.settings.listen)
+        return without_own(upstreams, () if self._namespace_sockets else self.settings.listen)
 
     def _asks_inside(self) -> bool:
         """True when everybody's upstreams are those that the namespace had before us."""
@@ -203,13 +194,12 @@ class Server:
         gc.freeze()
         if self._http is not None:
             self._http.start(loop)
-        keeper = loop.create_task(self._keep_fresh())
+        keeper = loop.create_task(self._freshness.keep())
         await self._stopping.wait()
         log.info("stopping")
         self.is_ready = False
         keeper.cancel()
-        if self._watch is not None:
-            self._watch.stop()
+        self._freshness.stop()
 
     def repin(self, pin: Pin) -> None:
         """Serve another view than the one asked for at the start."""
@@ -224,58 +214,24 @@ class Server:
         """Wait until every query in flight is answered, at most `DRAIN_S`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + DRAIN_S
-        while self.responder.in_flight and loop.time() < deadline:  # noqa: ASYNC110 (a plain int, on the hot path)
+        while self.in_flight and loop.time() < deadline:  # noqa: ASYNC110 (a plain int, on the hot path)
             await asyncio.sleep(0.01)
 
     async def close(self) -> None:
         """Take no more queries, answer what is in flight, close everything."""
         self.listeners.stop()
+        await asyncio.gather(*(source.stop() for source in self.content.live))
         await self.drain()
         self.forwarder.close()
         await asyncio.sleep(0)  # the last replies leave
         self.listeners.close()
-        if self._watch is not None:
-            self._watch.stop()
+        self._freshness.stop()
         if self._http is not None:
             self._http.stop()
 
     def reload(self) -> None:
         """SIGHUP: the configuration, resolv.conf and every file anew; what is wrong leaves the last good state."""
-        self._hangup = True
-        self._stale.set()
-
-    async def _keep_fresh(self) -> None:
-        """Read anew whatever has changed, one reading at a time, on a thread: answering goes on meanwhile."""
-        from resolver.sources.watch import FileWatch
-
-        self._watch = FileWatch(asyncio.get_running_loop(), self._stale.set)
-        self._stale.set()  # for what changed between the first reading and the first watch
-        while True:
-            hangup, self._hangup = self._hangup, False
-            self._stale.clear()
-            try:
-                if not hangup or await self._take_over():
-                    changed = await on_thread(self._refresh)
-                    if changed or hangup:
-                        self._follow_networks()
-                        self._swap()
-                        log.info("serving %s", self.describe())
-            except Exception:
-                log.exception("a reload failed; the last good state serves on")
-            await self._stale.wait()
-
-    def _refresh(self) -> bool:
-        assert self._watch is not None
-        self._watch.follow(self.content.paths)
-        changed = False
-        for _ in range(3):  # what is written to while it is read is read once more before it is served
-            self._watch.await_writers()
-            changed |= self.content.refresh()
-            if not self._watch.is_being_written():
-                break
-        if changed:
-            self._watch.follow(self.content.paths)
-        return changed
+        self._freshness.hang_up()
 
     async def _take_over(self) -> bool:
         """Load the configuration and go by it; False when it cannot be used and the last one stays."""
@@ -289,8 +245,12 @@ class Server:
             return False
         self.content.config_faults = ()
         self.content.reloads[CONFIG].count(success=True)
-        if settings.metrics != self.settings.metrics:
-            log.warning("metrics.listen is taken over at the next start only")
+        for key, mine, theirs in (
+            ("metrics.listen", self.settings.metrics, settings.metrics),
+            ("docker and podman", self.settings.daemons, settings.daemons),
+        ):
+            if mine != theirs:
+                log.warning("a change of %s is taken over at the next start only", key)
         self.settings = settings
         self.content.point_at(
             settings.registry_files, settings.zone_paths, view_settings(settings, self._fallback_gateways())
@@ -304,6 +264,12 @@ class Server:
                 log.error("the listeners stay as they were: %s", error)
                 self.content.config_faults = (Fault("server.listen", f"the listeners stay as they were: {error}"),)
         return True
+
+    def _publish(self, level: int) -> None:
+        """Answer from what was read; ``level`` is how loudly to say so."""
+        self._follow_networks()
+        self._swap()
+        log.log(level, "serving %s", self.describe())
 
     def _follow_networks(self) -> None:
         """Pin what the registry or the configuration says now, unless the command line has said something else."""
@@ -331,7 +297,11 @@ class Server:
         self.forwarder.max_in_flight = self.settings.max_in_flight
         state = self.make_state()
         log.debug("upstreams: %s", ", ".join(map(str, state.upstreams)) or "none")
+        self.responder.count_ready_hits()
         self.responder.swap(state)
+        for responder, restate in self._joined.items():
+            responder.swap(restate(state))
+        self.swapped()
 
     def describe(self) -> str:
         """What is served, in a few words."""

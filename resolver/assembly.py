@@ -21,6 +21,7 @@ from resolver.pipeline.stages import ForwardPolicy, InternalNames
 from resolver.server.listeners import WILDCARDS, Address
 from resolver.server.responder import Pin, State
 from resolver.server.tcp import TcpLimits
+from resolver.sources.base import LiveSource
 from resolver.views import ViewSettings
 from resolver.wire.name import IPAddress, fold, from_text
 
@@ -41,6 +42,15 @@ def chain_of(settings: Settings) -> Chain:
 def view_settings(settings: Settings, fallback_gateways: tuple[IPAddress, ...]) -> ViewSettings:
     """What the answers of every view are made with."""
     return ViewSettings(settings.ttl, settings.negative_ttl, fallback_gateways)
+
+
+def live_sources(settings: Settings) -> tuple[LiveSource, ...]:
+    """The daemons that tell what exists, not yet started."""
+    if not settings.daemons:
+        return ()
+    from resolver.sources.docker.source import DockerSource
+
+    return tuple(DockerSource(daemon) for daemon in settings.daemons)
 
 
 def pin_of(settings: Settings) -> Pin | None:

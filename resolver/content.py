@@ -14,6 +14,7 @@ from pathlib import Path
 from resolver.errors import Fault
 from resolver.registry.model import Contribution
 from resolver.registry.store import Store
+from resolver.sources.base import LiveSource
 from resolver.sources.files import RegistryFiles
 from resolver.sources.zonefiles import ZoneLoad, load_zones
 from resolver.views import Views, ViewSettings
@@ -47,11 +48,19 @@ class Reloads:
 class Content:
     """Registry and zone files of one server."""
 
-    def __init__(self, registry_paths: Sequence[Path], zone_paths: Sequence[Path], settings: ViewSettings) -> None:
+    def __init__(
+        self,
+        registry_paths: Sequence[Path],
+        zone_paths: Sequence[Path],
+        settings: ViewSettings,
+        live: Sequence[LiveSource] = (),
+    ) -> None:
         self.reloads = {kind: Reloads() for kind in (CONFIG, REGISTRY, ZONES)}
         self.settings = settings
         self.config_faults: tuple[Fault, ...] = ()
         """Why the configuration could not be read anew; empty while it is in order."""
+        self.live = tuple(live)
+        """Sources beside the files; what they say counts after the files' word."""
         self._registry = RegistryFiles(registry_paths)
         self._zone_paths = tuple(zone_paths)
         self._store = Store()
@@ -73,7 +82,8 @@ class Content:
     def faults(self) -> tuple[Fault, ...]:
         """Everything that is wrong now, warnings too."""
         zones = self._zone_load.faults if self._zone_load is not None else ()
-        return (*self.config_faults, *self._registry_faults, *self._store.warnings, *zones)
+        live = (fault for source in self.live for fault in source.faults)
+        return (*self.config_faults, *self._registry_faults, *live, *self._store.warnings, *zones)
 
     @property
     def zones(self) -> ZoneSet:
@@ -101,7 +111,13 @@ class Content:
 
         Faults are logged when they are new, so that a file that stays wrong is reported once.
         """
-        changed = self._refresh_registry() | self._refresh_zones()
+        return self._publish(self._refresh_registry() | self._refresh_zones())
+
+    def merge(self) -> bool:
+        """Take over what the live sources say now, without a look at any file; True when the views are new ones."""
+        return self._publish(self._store.replace(self._all_contributions()))
+
+    def _publish(self, changed: bool) -> bool:
         if changed or self._is_stale or self._views is None:
             self._is_stale = False
             self._views = Views(self._store.snapshot, self.zones, self.settings, self._views)
@@ -109,14 +125,18 @@ class Content:
         self._report()
         return changed
 
+    def _all_contributions(self) -> tuple[Contribution, ...]:
+        live = (source.contribution for source in self.live)
+        return (*self._contributions, *(contribution for contribution in live if contribution is not None))
+
     def _refresh_registry(self) -> bool:
         refreshed = self._registry.refresh()
         before = self._registry_faults, self._contributions
         self._registry_faults, self._contributions = refreshed.faults, refreshed.contributions
         if not refreshed.changed and before == (refreshed.faults, refreshed.contributions):
-            return False
+            return bool(self.live) and self._store.replace(self._all_contributions())
         self.reloads[REGISTRY].count(success=all(fault.is_warning for fault in refreshed.faults))
-        self._store.replace(refreshed.contributions)
+        self._store.replace(self._all_contributions())
         return True
 
     def _refresh_zones(self) -> bool:
@@ -133,5 +153,5 @@ class Content:
             if fault not in self._reported:
                 log.log(logging.WARNING if fault.is_warning else logging.ERROR, "%s", fault)
         if self._reported - now and not now:
-            log.info("all files are in order again")
+            log.info("everything is in order again")
         self._reported = now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from dataclasses import dataclass
 
 from resolver.wire.constants import TYPE_NAMES
 
@@ -53,3 +54,23 @@ class ServerStats:
     def count_request(self, transport: int, qtype: int) -> None:
         """One query came in."""
         self.requests[transport, qtype if qtype in TYPE_NAMES else OTHER_TYPE] += 1
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """How a source that is told of changes has done so far."""
+
+    is_up: bool = False
+    """True while its daemon answers."""
+    events: int = 0
+    """Events taken over."""
+    syncs: int = 0
+    """Full syncs that came through."""
+    failures: int = 0
+    """Connections and full syncs that failed."""
+    skipped: int = 0
+    """Things that made no sense and were left out."""
+    last_sync: float = 0.0
+    """Unix time of the last full sync in seconds; 0 before the first one."""
+    sync_s: float = 0.0
+    """How long the last full sync took, in seconds."""

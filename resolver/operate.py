@@ -36,7 +36,7 @@ class ServerReadings:
 
     def in_flight(self) -> int:
         """Queries that wait for an upstream now."""
-        return self._server.responder.in_flight
+        return self._server.in_flight
 
     def upstreams(self) -> Mapping[str, UpstreamCounts]:
         """Counters by upstream address."""

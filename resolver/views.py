@@ -33,6 +33,10 @@ class ViewSettings:
     """Seconds for which a client may remember that there is nothing."""
     fallback_gateways: tuple[IPAddress, ...] = ()
     """Where a client whose networks have no gateway reaches the host: the default gateway, else docker0."""
+    joins_networks: bool = False
+    """True: a name answers with the addresses of every network of the asker that knows it, not of the first one."""
+    qualifies_names: bool = True
+    """False: a network's name is no part of DNS; ``name.network`` is unknown, and below ``network`` is forwarded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,17 @@ class Match:
     origins: tuple[Origin, ...]
     network: str = ""
     endpoints: tuple[Endpoint, ...] = ()
+
+    def joined(self, other: Match) -> Match:
+        """This match, and after it what the same name stands for on another network."""
+        return Match(
+            addresses=tuple(dict.fromkeys(self.addresses + other.addresses)),
+            ttl=min(self.ttl, other.ttl),
+            apex=self.apex,
+            origins=self.origins + other.origins,
+            network=self.network,
+            endpoints=self.endpoints + other.endpoints,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +82,11 @@ class View:
     links: dict[str, dict[WireName, WireName]] = field(default_factory=dict)
     """By network: what the asker alone calls an endpoint there."""
     servers: tuple[str, ...] = ()
-    """Upstreams of the asker's own."""
+    """Upstreams of the asker's own, else of its networks."""
+    extra_hosts: dict[WireName, tuple[tuple[IPAddress | None, Origin], ...]] = field(default_factory=dict)
+    """What the asker alone knows by its own hosts file; None is the host's gateway."""
+    scope: str | None = None
+    """The asker's scope, where it makes a difference."""
     is_host: bool = False
     """True for the host's view, which is on no network and sees all of them."""
     turns: dict[tuple[WireName, int], int] = field(default_factory=dict)
@@ -92,9 +111,15 @@ class View:
 
     def find(self, key: WireName) -> Match | None:
         """What a folded name stands for: whole, then as ``name.network``, then in the hosts files; None if unknown."""
+        found = None
         for table in self.tables:
             if endpoints := self._in_network(table, key):
-                return self._match(table, endpoints, key)
+                match = self._match(table, endpoints, key)
+                found = match if found is None else found.joined(match)
+                if not self.settings.joins_networks:
+                    break
+        if found is not None:
+            return found
         for suffix in reversed(list(suffixes_of(key))[1:-1]):
             if (qualified := self.by_suffix.get(suffix)) is not None:
                 head = WireName(key[: len(key) - len(suffix)] + b"\0")
@@ -125,9 +150,20 @@ class View:
 
     def _in_network(self, table: NetworkTable, key: WireName) -> tuple[Endpoint, ...] | None:
         target = self.links.get(table.network.name, {}).get(key)
-        if target is not None and (linked := table.find(target)):
-            return linked
-        return table.find(key)
+        found = (table.find(target) if target is not None else None) or table.find(key)
+        if found is None or self.scope is None or len(found) == 1:
+            return found
+        return tuple(endpoint for endpoint in found if endpoint.scope == self.scope) or found
+
+    def find_extra(self, key: WireName) -> Match | None:
+        """What the asker's own hosts file says of a folded name; None when it says nothing."""
+        if (extra := self.extra_hosts.get(key)) is None:
+            return None
+        addresses: list[IPAddress] = []
+        for address, _ in extra:
+            addresses.extend(self.gateways if address is None else (address,))
+        origins = tuple(dict.fromkeys(origin for _, origin in extra))
+        return Match(tuple(dict.fromkeys(addresses)), self.settings.ttl, key, origins)
 
     def _match(self, table: NetworkTable, endpoints: tuple[Endpoint, ...], apex: WireName) -> Match:
         return Match(
@@ -138,6 +174,16 @@ class View:
             network=table.network.name,
             endpoints=endpoints,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    """What a view has that others on the same networks do not."""
+
+    name: str | None = None
+    """The container, when it has names or upstreams of its own."""
+    scope: str | None = None
+    is_host: bool = False
 
 
 class Views:
@@ -159,15 +205,15 @@ class Views:
             for name, network in snapshot.networks.items()
         }
         self._hosts = HostTable(snapshot.hosts)
-        self._suffixes = frozenset(table.suffix for table in self.tables.values())
+        self._suffixes = frozenset(table.suffix for table in self.tables.values() if settings.qualifies_names)
         self._subnets = SubnetIndex(
             (subnet, network.name) for network in snapshot.networks.values() for subnet in network.subnets
         )
-        self._made: dict[tuple[tuple[str, ...], str | None], View] = {}
+        self._made: dict[tuple[tuple[str, ...], _Asker], View] = {}
         self._pinned: dict[tuple[tuple[str, ...], str | None], View] = {}
         """The same by the words in which they were asked for: a server asks with the same ones for every query."""
         self._clients: dict[str, View] = {}
-        self.host = self._make(tuple(self.tables), None, is_host=True)
+        self.host = self._make(tuple(self.tables.values()), _Asker(), is_host=True)
         """The view of a client on no network: every network."""
 
     def of_client(self, host: str) -> View:
@@ -187,8 +233,7 @@ class Views:
             return self.host
         networks = tuple(name for name in self.tables if name in names)
         for name in networks:
-            endpoint = self.tables[name].by_address.get(address)
-            if endpoint is not None and (endpoint.links or endpoint.servers):
+            if (endpoint := self.tables[name].by_address.get(address)) is not None:
                 return self.pinned(networks, endpoint.name)
         return self.pinned(networks, None)
 
@@ -200,11 +245,24 @@ class Views:
         asked = (tuple(networks), endpoint)
         view = self._pinned.get(asked)
         if view is None:
-            names = tuple(name for name in self.tables if name in networks)
-            view = self._made.get((names, endpoint))
+            tables = tuple(table for name, table in self.tables.items() if name in networks)
+            asker = self._asker(tables, endpoint)
+            key = (tuple(table.network.name for table in tables), asker)
+            view = self._made.get(key)
             if view is None:
-                view = self._made[names, endpoint] = self._make(names, endpoint, is_host=False)
+                view = self._made[key] = self._make(tables, asker, is_host=False)
+            if len(self._pinned) >= _MAX_CLIENTS:
+                self._pinned.clear()
             self._pinned[asked] = view
+        return view
+
+    def from_outside(self, networks: Sequence[str]) -> View:
+        """The view of exactly these networks as the host has it: whoever asks is none of their containers."""
+        tables = tuple(table for name, table in self.tables.items() if name in networks)
+        key = (tuple(table.network.name for table in tables), _Asker(is_host=True))
+        view = self._made.get(key)
+        if view is None:
+            view = self._made[key] = self._make(tables, _Asker(), is_host=True)
         return view
 
     def networks_of(self, endpoint: str) -> tuple[str, ...]:
@@ -215,21 +273,37 @@ class Views:
         """Every view that has answered anything, for the counters."""
         return [self.host, *self._made.values()]
 
-    def _make(self, names: tuple[str, ...], endpoint: str | None, *, is_host: bool) -> View:
-        tables = tuple(self.tables[name] for name in names)
+    def _asker(self, tables: Sequence[NetworkTable], name: str | None) -> _Asker:
+        """What tells the container of that name from others on the same networks: nothing, for most of them."""
+        if name is None:
+            return _Asker()
+        askers = [(table, asker) for table in tables if (asker := _named(table, name)) is not None]
+        is_private = any(asker.links or asker.servers or asker.extra_hosts for _, asker in askers)
+        scopes = [asker.scope for _, asker in askers] if any(table.is_contended for table in tables) else []
+        return _Asker(name if is_private else None, next((scope for scope in scopes if scope is not None), None))
+
+    def _make(self, tables: tuple[NetworkTable, ...], asker: _Asker, *, is_host: bool) -> View:
         links: dict[str, dict[WireName, WireName]] = {}
+        extra_hosts: dict[WireName, tuple[tuple[IPAddress | None, Origin], ...]] = {}
         servers: tuple[str, ...] = ()
-        if endpoint is not None:
-            for table in tables:
-                asker = _named(table, endpoint)
-                if asker is not None:
-                    links[table.network.name] = {
-                        fold(from_text(alias)): fold(from_text(target)) for alias, target in asker.links
-                    }
-                    servers = servers or asker.servers
+        for table in tables:
+            endpoint = _named(table, asker.name) if asker.name is not None else None
+            if endpoint is None:
+                continue
+            links[table.network.name] = {
+                fold(from_text(alias)): fold(from_text(target)) for alias, target in endpoint.links
+            }
+            servers = servers or endpoint.servers
+            for name, address in endpoint.extra_hosts:
+                key, line = fold(from_text(name)), (address, endpoint.origin)
+                known = extra_hosts.get(key, ())
+                extra_hosts[key] = known if line in known else (*known, line)
+        if not is_host and not servers:
+            named = (server for table in tables if not table.network.internal for server in table.network.servers)
+            servers = tuple(dict.fromkeys(named))
         return View(
             tables=tables,
-            by_suffix={table.suffix: table for table in reversed(tables)},
+            by_suffix={table.suffix: table for table in reversed(tables) if self.settings.qualifies_names},
             settings=self.settings,
             serial=self.snapshot.serial,
             hosts=self._hosts,
@@ -238,6 +312,8 @@ class Views:
             subnets=self._subnets,
             links=links,
             servers=servers,
+            extra_hosts=extra_hosts,
+            scope=asker.scope,
             is_host=is_host,
         )
 

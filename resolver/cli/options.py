@@ -28,6 +28,8 @@ KEYS: dict[str, tuple[str, str]] = {
     "resolv_conf": ("forward", "resolv_conf"),
     "upstream": ("forward", "upstreams"),
     "metrics": ("metrics", "listen"),
+    "docker": ("docker", "host"),
+    "podman": ("podman", "host"),
 }
 """From an option to the key of the configuration that it sets."""
 
@@ -77,6 +79,12 @@ content_options = _together(
 )
 """What is served."""
 
+daemon_options = _together(
+    option("--docker", metavar="URL", help="Know the containers of this Docker daemon (unix:///var/run/docker.sock)."),
+    option("--podman", metavar="URL", help="Know those of this Podman service (unix:///run/podman/podman.sock)."),
+)
+"""Who tells what exists, beside files."""
+
 answer_options = _together(
     option("--ttl", type=int, metavar="SECONDS", show_default="600", help="TTL of registry names."),
     option(
@@ -123,6 +131,7 @@ serve_options = _together(
         help="Answer UDP and TCP here; repeatable.",
     ),
     content_options,
+    daemon_options,
     network_option,
     answer_options,
     resolv_conf_option,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from resolver.config.schema import ConfigSpec, Settings
+from resolver.config.schema import ConfigSpec, DaemonSpec, Settings
 from resolver.errors import ConfigError, Fault
 from resolver.forward.upstreams import Upstream, parse_upstream
 from resolver.intake.convert import to_struct
@@ -20,6 +20,13 @@ from resolver.pipeline.stages import AUTO_GATEWAY, AUTO_HOST
 from resolver.server.listeners import Address, parse_address
 from resolver.sources.base import parse_address as parse_ip
 from resolver.sources.base import parse_name
+from resolver.sources.docker.settings import (
+    DOCKER_HOST,
+    PODMAN_HOST,
+    TLS_FILES,
+    DaemonSettings,
+    host_problem,
+)
 from resolver.sources.files import read_text
 from resolver.wire.name import IPAddress
 
@@ -121,12 +128,22 @@ class _Loader:
         metrics = None
         if spec.metrics.listen != OFF:
             metrics = self._address(spec.metrics.listen, ("metrics", "listen"))
+        daemons = tuple(
+            self._daemon(name, section, default)
+            for name, section, default in (("docker", spec.docker, DOCKER_HOST), ("podman", spec.podman, PODMAN_HOST))
+            if section is not None
+        )
         return Settings(
             listen=tuple(listen),
             networks=tuple(spec.server.networks),
             tcp_idle_s=spec.server.tcp_idle_s,
             tcp_connections=spec.server.tcp_connections,
-            registry_files=self._paths(spec.registry.files, ("registry", "files"), [shipped_zones() / "networks.toml"]),
+            registry_files=self._paths(
+                # The sample is for those who have nothing else.
+                spec.registry.files,
+                ("registry", "files"),
+                [] if daemons else [shipped_zones() / "networks.toml"],
+            ),
             zone_paths=self._paths(spec.registry.zones, ("registry", "zones"), self._default_zones),
             ttl=spec.answers.ttl,
             negative_ttl=spec.answers.negative_ttl,
@@ -137,6 +154,7 @@ class _Loader:
             upstreams=self._upstreams(),
             max_in_flight=spec.forward.max_in_flight,
             metrics=metrics,
+            daemons=daemons,
             is_stated=self._stated,
             config_file=self._file,
         )
@@ -147,6 +165,22 @@ class _Loader:
         except ValueError as error:
             self._report(path, str(error), "write it like 127.0.0.1:5353 or [::1]:5353")
             return None
+
+    def _daemon(self, name: str, spec: DaemonSpec, default: str) -> DaemonSettings:
+        host = default if spec.host is None else spec.host
+        if (problem := host_problem(host)) is not None:
+            self._report((name, "host"), problem, f"write it like {default} or tcp://10.0.0.1:2376")
+        tls = None
+        if spec.tls is not None:
+            tls = self._path(spec.tls, (name, "tls"))
+            if missing := [file for file in TLS_FILES if not (tls / file).is_file()]:
+                self._report((name, "tls"), f"{str(tls)!r} has no {', '.join(missing)}", "name the folder with them")
+
+        def complain(message: str, fix: str) -> None:
+            self._report((name, "host_gateway"), message, fix)
+
+        gateways = tuple(address for text in spec.host_gateway if (address := parse_ip(text, complain)) is not None)
+        return DaemonSettings(name, host, tls, spec.healthy_only, spec.serve_default_bridge, gateways, spec.resync_s)
 
     def _path(self, text: str, path: Path) -> FilePath:
         if not text:

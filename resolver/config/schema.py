@@ -10,6 +10,7 @@ import msgspec
 
 from resolver.forward.upstreams import Upstream
 from resolver.server.listeners import Address
+from resolver.sources.docker.settings import DaemonSettings
 from resolver.wire.name import IPAddress
 
 Ttl = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -61,6 +62,17 @@ class MetricsSpec(msgspec.Struct, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:9153"
 
 
+class DaemonSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """[docker] and [podman]: a daemon whose containers are to be known; the section alone turns it on."""
+
+    host: str | None = None
+    tls: str | None = None
+    healthy_only: bool = False
+    serve_default_bridge: bool = False
+    host_gateway: list[str] = []
+    resync_s: Annotated[float, msgspec.Meta(ge=1, le=86400)] = 300.0
+
+
 class ConfigSpec(msgspec.Struct, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -70,6 +82,8 @@ class ConfigSpec(msgspec.Struct, forbid_unknown_fields=True):
     internal: InternalSpec = msgspec.field(default_factory=InternalSpec)
     forward: ForwardSpec = msgspec.field(default_factory=ForwardSpec)
     metrics: MetricsSpec = msgspec.field(default_factory=MetricsSpec)
+    docker: DaemonSpec | None = None
+    podman: DaemonSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +108,7 @@ class Settings:
     """Empty when resolv.conf's are to be used."""
     max_in_flight: int
     metrics: Address | None
+    daemons: tuple[DaemonSettings, ...] = ()
     is_stated: frozenset[str] = field(default=frozenset())
     """The dotted keys that somebody wrote: what is only a default may give way (a taken metrics port)."""
     config_file: Path | None = None

@@ -56,17 +56,18 @@ _STOPPING: Final = Outcome(None, None, (EDE_OTHER, "the resolver is stopping"))
 Done = Callable[[Outcome], None]
 
 
-class Forwarder:
-    """Look-ups under way, and what is counted of them. Made and used on one running loop.
+def no_namespace(family: socket.AddressFamily, kind: socket.SocketKind, done: SocketDone) -> None:
+    """The `SocketFactory` of a forwarder that was given no namespace."""
+    done(OSError(errno.ENOSYS, "no namespace to make sockets in"))
 
-    ``in_namespace`` makes the sockets for upstreams that are `Upstream.in_namespace`; without it they are out of reach.
-    """
+
+class Forwarder:
+    """Look-ups under way, and what is counted of them. Made and used on one running loop."""
 
     def __init__(
         self,
         *,
         sockets: SocketFactory = own_sockets,
-        in_namespace: SocketFactory | None = None,
         max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
         self.max_in_flight = max_in_flight
@@ -76,7 +77,6 @@ class Forwarder:
         self.turned_away = 0
         """Look-ups refused because too many were under way."""
         self._sockets = sockets
-        self._namespace_sockets = in_namespace or _no_namespace
         self._loop = asyncio.get_running_loop()
         self._poller = Poller(self._loop)
         self._under_way: set[_Running] = set()
@@ -103,9 +103,11 @@ class Forwarder:
         over_tcp: bool,
         done: Done,
         options: ForwardOptions = DEFAULT_OPTIONS,
+        in_namespace: SocketFactory = no_namespace,
     ) -> None:
         """Look ``query`` up at ``upstreams``; ``over_tcp`` says that the client came by TCP.
 
+        ``in_namespace`` makes the sockets for those that are `Upstream.in_namespace`.
         ``done`` is called once, in less than 4.5 s, perhaps before this returns. Failures are outcomes: nothing is
         raised.
         """
@@ -117,7 +119,7 @@ class Forwarder:
             done(_TOO_MANY)
             return
         self.lookups += 1
-        _Running(self, query, upstreams, over_tcp, done, options)
+        _Running(self, query, upstreams, over_tcp, done, options, in_namespace)
 
     def close(self) -> None:
         """End every look-up at once, with an outcome that says so; later ones end so, too. May be called twice."""
@@ -144,7 +146,7 @@ class Forwarder:
 class _Running:
     """A look-up under way: its policy, its tries, its timer."""
 
-    __slots__ = ("_asked", "_done", "_forwarder", "_policy", "_timer", "is_over", "query")
+    __slots__ = ("_asked", "_done", "_forwarder", "_policy", "_timer", "in_namespace", "is_over", "query")
 
     def __init__(
         self,
@@ -154,8 +156,10 @@ class _Running:
         over_tcp: bool,
         done: Done,
         options: ForwardOptions,
+        in_namespace: SocketFactory,
     ) -> None:
         self.query = query
+        self.in_namespace = in_namespace
         self.is_over = False
         self._forwarder = forwarder
         self._done = done
@@ -219,7 +223,7 @@ class _Asked:
         query = upstream_query(running.query, self._query_id, attempt.edns0)
         kind = TcpExchange if attempt.over_tcp else UdpExchange
         self._exchange: Exchange = kind(forwarder._poller, attempt.upstream, query, self)
-        factory = forwarder._namespace_sockets if attempt.upstream.in_namespace else forwarder._sockets
+        factory = running.in_namespace if attempt.upstream.in_namespace else forwarder._sockets
         self._exchange.start(factory)
 
     def received(self, message: bytes) -> None:
@@ -250,8 +254,3 @@ class _Asked:
             self._exchange.close()
             if self._attempt.is_late:
                 self._stats.failures[Failure.TIMEOUT] += 1
-
-
-def _no_namespace(family: socket.AddressFamily, kind: socket.SocketKind, done: SocketDone) -> None:
-    """The `SocketFactory` of a forwarder that was given no namespace."""
-    done(OSError(errno.ENOSYS, "no namespace to make sockets in"))

@@ -54,20 +54,27 @@ def to_struct(raw: object, kind: type[_S], path: Path, report: Report) -> _S:
         if field is None:
             report((*path, key), f"unknown key {key!r}", _suggestion(key, list(fields)))
             continue
-        nested = field.type
-        if isinstance(nested, type) and issubclass(nested, msgspec.Struct):
+        if (nested := _table_in(field.type)) is not None:
             values[field.name] = to_struct(value, nested, (*path, key), report)
             continue
         try:
-            values[field.name] = msgspec.convert(value, nested)
+            values[field.name] = msgspec.convert(value, field.type)
         except msgspec.ValidationError as error:
-            report((*path, key), *_explain(value, error, nested))
+            report((*path, key), *_explain(value, error, field.type))
     for field in fields.values():
         if field.name not in values and field.required:
             if field.encode_name not in raw:
                 report(path, f"{field.encode_name!r} is missing", f"add {field.encode_name} = …")
             values[field.name] = None
     return kind(**values)
+
+
+def _table_in(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct that a field is, or that it is when it is there at all (``Spec | None``)."""
+    for part in get_args(kind) or (kind,):
+        if isinstance(part, type) and issubclass(part, msgspec.Struct):
+            return part
+    return None
 
 
 def faults_at(place: str, line_of: Callable[[Path], int | None], faults: list[Fault]) -> Report:

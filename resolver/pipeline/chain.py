@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from resolver.pipeline.outcome import Decision, Forward, Question, Reply
-from resolver.pipeline.stages import ForwardPolicy, InternalNames, RegistryNames, ReverseNames, StaticZones
+from resolver.pipeline.stages import ExtraHosts, ForwardPolicy, InternalNames, RegistryNames, ReverseNames, StaticZones
 from resolver.registry.model import Origin
 from resolver.views import View
 from resolver.wire.constants import AXFR, BADVERS, CLASS_IN, EDE_NOT_SUPPORTED, EDE_OTHER, IXFR, REFUSED, SERVFAIL
@@ -45,7 +45,7 @@ class Chain:
     @classmethod
     def of(cls, internal: InternalNames, forward: ForwardPolicy) -> Chain:
         """The answer contract, with the two stages that have settings."""
-        return cls((internal, RegistryNames(), ReverseNames(), StaticZones(), forward))
+        return cls((ExtraHosts(), internal, RegistryNames(), ReverseNames(), StaticZones(), forward))
 
     def resolve(self, query: Query, view: View) -> Decision:
         """Who answers a query, and what; never raises."""

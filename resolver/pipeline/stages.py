@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from resolver.pipeline.outcome import Forward, Question, Reply
 from resolver.registry.model import Origin, Port
 from resolver.registry.table import canonical_name
-from resolver.views import View, reverse_apex
+from resolver.views import Match, View, reverse_apex
 from resolver.wire.constants import (
     AAAA,
     ANY,
@@ -70,6 +70,27 @@ def _addresses(question: Question, addresses: tuple[IPAddress, ...], ttl: int) -
     return ()
 
 
+def _of_match(question: Question, match: Match, view: View) -> Reply:
+    """The addresses behind a known name, or NODATA; a known name is never forwarded, whatever the type."""
+    answer = _addresses(question, match.addresses, match.ttl)
+    if answer:
+        return Reply(Answer(NOERROR, answer), keep=True, origins=match.origins)
+    apex = question.qname if match.apex == question.key else match.apex
+    return Reply(_negative(NOERROR, apex, view), keep=True, origins=match.origins, why=_NO_SUCH_TYPE)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraHosts:
+    """What the asker was given with ``--add-host``: as its own /etc/hosts, it comes before everything else."""
+
+    name: str = "extra_hosts"
+
+    def resolve(self, question: Question, view: View) -> Reply | None:
+        """An answer for the names that this asker alone has."""
+        match = view.find_extra(question.key)
+        return None if match is None else _of_match(question, match, view)
+
+
 @dataclass(frozen=True, slots=True)
 class InternalNames:
     """docker.internal and the zones like it: the host and the gateway as this client reaches them; never forwarded."""
@@ -125,13 +146,7 @@ class RegistryNames:
         if (service := self._service(question, view)) is not None:
             return service  # before a wildcard: _5432._tcp.db is not one of the names below *.db (RFC 4592 3.3.1)
         match = view.find(question.key)
-        if match is None:
-            return None
-        answer = _addresses(question, match.addresses, match.ttl)
-        if answer:
-            return Reply(Answer(NOERROR, answer), keep=True, origins=match.origins)
-        apex = question.qname if match.apex == question.key else match.apex
-        return Reply(_negative(NOERROR, apex, view), keep=True, origins=match.origins, why=_NO_SUCH_TYPE)
+        return None if match is None else _of_match(question, match, view)
 
     def _service(self, question: Question, view: View) -> Reply | None:
         labels = list(labels_of(question.key))

@@ -57,6 +57,12 @@ class Endpoint:
     ttl: int | None = None
     servers: tuple[str, ...] = ()
     """Upstreams of this container's own, asked from inside its namespace (Docker's ``--dns``)."""
+    extra_hosts: tuple[tuple[str, IPAddress | None], ...] = ()
+    """(name, address) pairs that this endpoint alone knows (Docker's ``--add-host``); None is the host's gateway."""
+    scope: str | None = None
+    """Whose project it belongs to: of several that share a name, those of the asker's own scope answer."""
+    is_ready: bool = True
+    """False while it is not healthy: it is left out where a ready one has the same name."""
     origin: Origin = field(default=Origin("?"), compare=False)
 
     def dns_names(self) -> tuple[str, ...]:
@@ -93,6 +99,8 @@ class Network:
     ttl: int | None = None
     priority: int = 0
     """Higher is asked first (Docker's gw-priority)."""
+    servers: tuple[str, ...] = ()
+    """Upstreams for those on this network that have none of their own."""
     endpoints: tuple[Endpoint, ...] = ()
     origin: Origin = field(default=Origin("?"), compare=False)
 

@@ -4,8 +4,8 @@ The rules for what is said twice (docs/registry.md lists them with their reasons
 which their sources were declared:
 
 - one network in several sources: endpoints, subnets and gateways are joined; when two sources give ``internal``,
-  ``ttl`` or ``priority`` differently, the first one counts and the other is reported; a source that is silent on one of
-  them, or states its default, gives nothing;
+  ``ttl``, ``priority`` or its servers differently, the first one counts and the other is reported; a source that is
+  silent on one of them, or states its default, gives nothing;
 - two networks whose names differ in letter case only: accepted and reported; ``name.network`` means the one that is
   asked first;
 - one endpoint name twice on a network: the first counts, the second is refused and reported;
@@ -67,7 +67,7 @@ def merge(contributions: Sequence[Contribution]) -> tuple[Snapshot, tuple[Fault,
 
 def _join(first: Network, second: Network, warnings: list[Fault]) -> Network:
     stated = {}
-    for key in ("internal", "ttl", "priority"):
+    for key in ("internal", "ttl", "priority", "servers"):
         mine, theirs, unstated = (getattr(network, key) for network in (first, second, Network("")))
         stated[key] = theirs if mine == unstated else mine
         if theirs not in (stated[key], unstated):

@@ -36,10 +36,23 @@ class NetworkTable:
         self.names = names
         self._wildcards = wildcards
         self._existing = _ancestors(names, wildcards) if wildcards else frozenset[WireName]()
+        self.is_contended = any(
+            len({endpoint.scope for endpoint in sharing}) > 1
+            for table in (names, wildcards)
+            for sharing in table.values()
+            if len(sharing) > 1
+        )
+        """True when endpoints of several scopes share a name, so that it depends on the asker's who answers."""
 
     def find(self, key: WireName) -> Endpoints | None:
-        """The endpoints of a folded name, by itself or by a wildcard (RFC 4592); None if there is none."""
-        return self.names.get(key) or find_wildcard(key, self.names, self._wildcards, self._existing)
+        """The endpoints of a folded name, by itself or by a wildcard (RFC 4592); None if there is none.
+
+        Of several, those that are not ready are left out, unless none is.
+        """
+        found = self.names.get(key) or find_wildcard(key, self.names, self._wildcards, self._existing)
+        if found is None or len(found) == 1:
+            return found
+        return tuple(endpoint for endpoint in found if endpoint.is_ready) or found
 
 
 class HostTable:

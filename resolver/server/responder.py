@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from resolver.counters import OTHER_TYPE, TCP4, ServerStats
-from resolver.forward.forwarder import Forwarder, Outcome
+from resolver.forward.forwarder import Forwarder, Outcome, no_namespace
 from resolver.forward.policy import ForwardOptions
 from resolver.forward.replies import fit
+from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Upstream
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.outcome import Forward, Reply
@@ -66,6 +67,8 @@ class State:
     options: ForwardOptions = field(default_factory=ForwardOptions)
     """How upstreams are asked."""
     pin: Pin | None = None
+    in_namespace: SocketFactory = no_namespace
+    """Makes the sockets for upstreams that are asked from inside the asker's namespace."""
 
     def view_of(self, host: str) -> View:
         """The view of a client by its address."""
@@ -77,8 +80,9 @@ class State:
 class Responder:
     """Answers messages from the current state."""
 
-    def __init__(self, state: State, forwarder: Forwarder) -> None:
-        self.stats = ServerStats()
+    def __init__(self, state: State, forwarder: Forwarder, stats: ServerStats | None = None) -> None:
+        """``stats`` are given where several responders count together."""
+        self.stats = stats or ServerStats()
         self.in_flight = 0
         """Queries that wait for an upstream."""
         self.generation = 0
@@ -92,8 +96,10 @@ class Responder:
         return self._state
 
     def swap(self, state: State) -> None:
-        """Answer from another state; queries in flight keep the one that they began with."""
-        self.count_ready_hits()
+        """Answer from another state; queries in flight keep the one that they began with.
+
+        `count_ready_hits` before: the hits of the former views go with them.
+        """
         self._state = state
         self.generation += 1
 
@@ -212,7 +218,7 @@ class Responder:
             self._finish(reply, reply[3] & RCODE_MASK, "forward", send, started)
 
         self.in_flight += 1
-        self._forwarder.resolve(asked, upstreams, transport >= TCP4, done, state.options)
+        self._forwarder.resolve(asked, upstreams, transport >= TCP4, done, state.options, state.in_namespace)
 
     def _finish(self, reply: bytes, rcode: int, stage: str, send: Send, started: float) -> None:
         self.stats.responses[rcode, stage] += 1

@@ -9,10 +9,42 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+from resolver.counters import SourceCounts
 from resolver.errors import Fault
 from resolver.registry.model import Contribution, IPNetwork
 from resolver.wire.name import ROOT, IPAddress, from_text
+
+
+class LiveSource(Protocol):
+    """A source that hears of changes from a daemon; what it says is read whenever it has called ``changed``."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages and metrics."""
+
+    @property
+    def contribution(self) -> Contribution | None:
+        """What exists by its last good word, replaced by assignment; None before the first one."""
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What is wrong with it now, and what it has left out."""
+
+    @property
+    def counts(self) -> SourceCounts:
+        """How it has done."""
+
+    async def start(self, changed: Callable[[], None]) -> None:
+        """Begin, on the running loop; returns after the first full sync, or when that has to be waited for.
+
+        ``changed`` is called on the loop. A daemon that is away is no error: it is a fault, and is tried again.
+        """
+
+    async def stop(self) -> None:
+        """Hear no more; idempotent."""
+
 
 Complain = Callable[[str, str], None]
 """Called with what is wrong and how to mend it; the caller knows the place."""

@@ -18,6 +18,8 @@ from resolver.sources.base import Complain, Loaded, loaded, parse_address, parse
 from resolver.wire.name import IPAddress
 
 PROTOCOLS = ("tcp", "udp", "sctp")
+HOST_GATEWAY = "host-gateway"
+"""In place of an address: where the asker reaches the host (Docker's word for it in ``--add-host``)."""
 
 Ttl = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -44,6 +46,8 @@ class EndpointSpec(msgspec.Struct, forbid_unknown_fields=True):
     labels: dict[str, str] = {}
     ttl: Ttl | None = None
     dns: list[str] = []
+    extra_hosts: dict[str, str | list[str]] = {}
+    scope: str | None = None
 
 
 class NetworkSpec(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,6 +58,7 @@ class NetworkSpec(msgspec.Struct, forbid_unknown_fields=True):
     internal: bool = False
     ttl: Ttl | None = None
     priority: int = 0
+    dns: list[str] = []
     endpoints: dict[str, Any] = {}
 
 
@@ -100,6 +105,7 @@ class _Reader:
             spec.internal,
             spec.ttl,
             spec.priority,
+            self._servers(spec.dns, (*path, "dns")),
             origin=Origin(self._place, self._line_of(path)),
         )
         for gateway in gateways:
@@ -135,7 +141,9 @@ class _Reader:
             ports=self._ports(spec, path),
             labels=tuple(spec.labels.items()),
             ttl=spec.ttl,
-            servers=self._servers(spec, path),
+            servers=self._servers(spec.dns, (*path, "dns")),
+            extra_hosts=self._extra_hosts(spec, (*path, "extra_hosts")),
+            scope=spec.scope,
             origin=Origin(self._place, self._line_of(path)),
         )
 
@@ -155,13 +163,24 @@ class _Reader:
             for alias in ([aliases] if isinstance(aliases, str) else aliases)
         )
 
-    def _servers(self, spec: EndpointSpec, path: Path) -> tuple[str, ...]:
-        for text in spec.dns:
+    def _servers(self, servers: list[str], path: Path) -> tuple[str, ...]:
+        for text in servers:
             try:
                 parse_upstream(text)
             except ValueError as error:
-                self.report((*path, "dns"), str(error), "write it like 10.0.0.53 or [fd00::53]:5353")
-        return tuple(spec.dns)
+                self.report(path, str(error), "write it like 10.0.0.53 or [fd00::53]:5353")
+        return tuple(servers)
+
+    def _extra_hosts(self, spec: EndpointSpec, path: Path) -> tuple[tuple[str, IPAddress | None], ...]:
+        found: list[tuple[str, IPAddress | None]] = []
+        for name, value in spec.extra_hosts.items():
+            bare = self._name(name, *path)
+            for text in [value] if isinstance(value, str) else value:
+                if text == HOST_GATEWAY:
+                    found.append((bare, None))
+                elif (address := parse_address(text, self._complain(*path, name))) is not None:
+                    found.append((bare, address))
+        return tuple(found)
 
     def _ports(self, spec: EndpointSpec, path: Path) -> tuple[Port, ...]:
         at = self._complain(*path, "ports")

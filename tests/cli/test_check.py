@@ -42,7 +42,7 @@ def test_every_fault_in_configuration_registry_and_zones_at_once(folder: Path) -
         "c.toml:5: registry.files: 'nowhere.toml' does not exist (correct the path, or create it first)",
         "c.toml:8: answers.ttl: -1 cannot be used (write a whole number >= 0)",
         "registry.toml:3: networks.a.bogus: unknown key 'bogus'"
-        " (known are: endpoints, gateways, internal, priority, subnets, ttl)",
+        " (known are: dns, endpoints, gateways, internal, priority, subnets, ttl)",
         "registry.toml:2: networks.a.subnets: '10.1.0.1/16' has bits set behind its prefix (write 10.1.0.0/16)",
         'zones/a.zone:1: cannot read "foo bar": there is no record type bar (a record is: name [ttl] [IN] type data)',
         "7 faults found",

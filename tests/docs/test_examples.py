@@ -14,6 +14,7 @@ import pytest
 from resolver.config.load import load
 from resolver.errors import ConfigError, Fault
 from resolver.sources import files, registry_toml
+from resolver.sources.docker.settings import TLS_FILES
 from resolver.sources.zonefiles import load_zones
 from tests.cli.program import PYDNS, SHIPPED, environment
 from tests.docs.pages import PAGES, Block, blocks, shown
@@ -98,8 +99,13 @@ def test_the_example_configuration_says_the_defaults() -> None:
 
 
 def test_the_example_configuration_with_every_key_and_a_misspelt_one(tmp_path: Path) -> None:
-    whole = re.sub(r"^# (\w+ = )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    whole = re.sub(r"^# (\w+ = |\[+\w)", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
     shutil.copy(SHIPPED / "networks.toml", tmp_path)
+    certificates = tmp_path / "certificates"
+    certificates.mkdir()
+    for name in TLS_FILES:
+        (certificates / name).touch()
+    whole = whole.replace("/etc/pydns/docker", str(certificates))
     assert faults_of(whole, tmp_path) == ()
     for found in KEY.finditer(whole):
         text = f"{whole[: found.end(1)]}x{whole[found.end(1) :]}"

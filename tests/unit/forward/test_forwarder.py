@@ -14,10 +14,10 @@ import dns.rcode
 import pytest
 
 from resolver.forward.failures import Failure
-from resolver.forward.forwarder import Forwarder, Outcome
+from resolver.forward.forwarder import Forwarder, Outcome, no_namespace
 from resolver.forward.policy import DEFAULT_OPTIONS, ForwardOptions
 from resolver.forward.replies import fit
-from resolver.forward.transports import SocketDone, own_sockets
+from resolver.forward.transports import SocketDone, SocketFactory, own_sockets
 from resolver.forward.upstreams import Upstream
 from resolver.wire.query import Query, scan
 from tests.unit.forward.scripted import ScriptedServer, closed_port, scripted
@@ -54,12 +54,14 @@ class Asker:
         over_tcp: bool = False,
         edns: bool = False,
         options: ForwardOptions = DEFAULT_OPTIONS,
+        in_namespace: SocketFactory = no_namespace,
     ) -> Outcome:
         before = open_descriptors()
         started = time.monotonic()
         answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         # set_result raises when it is called twice
-        self.forwarder.resolve(query_of(behaviour, edns=edns), upstreams, over_tcp, answered.set_result, options)
+        query, done = query_of(behaviour, edns=edns), answered.set_result
+        self.forwarder.resolve(query, upstreams, over_tcp, done, options, in_namespace)
         outcome = await answered
         self.elapsed_s = time.monotonic() - started
         if not over_tcp and "tc" not in behaviour:  # the servers' ends of connections are descriptors of ours, too
@@ -469,13 +471,13 @@ def test_the_sockets_of_a_namespace_come_when_they_come() -> None:
         asyncio.get_running_loop().call_later(0.05, own_sockets, family, kind, note)
 
     async def main() -> None:
-        async with World(in_namespace=later) as (asker, upstreams):
+        async with World() as (asker, upstreams):
             inside = Upstream(upstreams[0].address, upstreams[0].port, in_namespace=True)
 
-            assert "NOERROR" == rcode_of(await asker.ask("ok", (inside,)))
+            assert "NOERROR" == rcode_of(await asker.ask("ok", (inside,), in_namespace=later))
 
             outcomes: list[Outcome] = []
-            asker.forwarder.resolve(query_of("ok"), (inside,), False, outcomes.append)
+            asker.forwarder.resolve(query_of("ok"), (inside,), False, outcomes.append, in_namespace=later)
             asker.forwarder.close()
             await asyncio.sleep(0.1)
             assert [None] == [outcome.reply for outcome in outcomes]

@@ -40,7 +40,7 @@ class Aliases:
 def test_the_stages_are_in_the_order_of_the_contract() -> None:
     names = [stage.name for stage in Chain.of(InternalNames(), ForwardPolicy()).stages]
 
-    assert ["internal", "registry", "reverse", "zone", "forward"] == names
+    assert ["extra_hosts", "internal", "registry", "reverse", "zone", "forward"] == names
 
 
 def test_the_first_stage_with_a_verdict_answers() -> None:
