@@ -16,13 +16,12 @@ from resolver.assembly import (
     live_sources,
     own_upstreams,
     pin_of,
-    read_resolv_conf,
     tcp_limits,
     view_settings,
     without_own,
 )
 from resolver.config.schema import Settings
-from resolver.content import CONFIG, Content
+from resolver.content import CONFIG, Content, Reloads
 from resolver.errors import ConfigError, Fault, PydnsError, StartError
 from resolver.forward.forwarder import Forwarder, no_namespace
 from resolver.forward.policy import ForwardOptions
@@ -30,6 +29,7 @@ from resolver.forward.resolvconf import ResolvConf
 from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Upstream
 from resolver.freshness import Freshness, on_thread
+from resolver.hostconf import RESOLV_CONF, HostResolvConf
 from resolver.server.listeners import Address, Listeners, bind, raise_descriptor_limit
 from resolver.server.responder import Pin, Responder, State
 from resolver.wire.name import IPAddress
@@ -74,11 +74,13 @@ class Server:
         self.content.reloads[CONFIG].count(success=True)
         self.is_ready = False
         self.repairs: Callable[[], int | None] = lambda: None
-        self._resolv_conf = ResolvConf()
+        self.resolv_conf = HostResolvConf(settings.resolv_conf, is_needed=not settings.upstreams)
         self._namespace_sockets: SocketFactory | None = None
         self._http: HttpServer | None = None
         self._stopping = asyncio.Event()
-        self._freshness = Freshness(self.content, self._take_over, self._publish)
+        self._freshness = Freshness(
+            (self.content, self.resolv_conf), self.content.merge, self._take_over, self._publish
+        )
         self._joined: dict[Responder, Callable[[State], State]] = {}
         self.swapped: Callable[[], None] = lambda: None
         """Called when answers are made from another state than before."""
@@ -101,10 +103,8 @@ class Server:
         self.content.refresh()
         if self.pin is not None and (faults := self._unknown_networks(self.pin)):
             raise ConfigError([*(fault for fault in self.content.faults if not fault.is_warning), *faults])
-        self._resolv_conf = read_resolv_conf(self.settings.resolv_conf)
-        self.forwarder = Forwarder(
-            max_in_flight=self.settings.max_in_flight,
-        )
+        self.resolv_conf.refresh()
+        self.forwarder = Forwarder(max_in_flight=self.settings.max_in_flight)
         self.responder = Responder(self.make_state(), self.forwarder)
         self.listeners = Listeners(self.responder, tcp_limits(self.settings))
 
@@ -130,7 +130,7 @@ class Server:
             chain=chain_of(self.settings),
             upstreams=self.default_upstreams(),
             own_upstreams=partial(own_upstreams, in_namespace=self._namespace_sockets is not None),
-            options=ForwardOptions.of(self._former if self._asks_inside() else self._resolv_conf),
+            options=ForwardOptions.of(self._former if self._asks_inside() else self.resolv_conf.conf),
             pin=self.pin,
             in_namespace=self._namespace_sockets or no_namespace,
         )
@@ -143,7 +143,7 @@ class Server:
         upstreams = (
             self.settings.upstreams
             or own_upstreams(self._former.nameservers, in_namespace=True)
-            or own_upstreams(self._resolv_conf.nameservers)
+            or own_upstreams(self.resolv_conf.conf.nameservers)
         )
         return without_own(upstreams, () if self._namespace_sockets else self.settings.listen)
 
@@ -255,7 +255,7 @@ class Server:
         self.content.point_at(
             settings.registry_files, settings.zone_paths, view_settings(settings, self._fallback_gateways())
         )
-        self._resolv_conf = read_resolv_conf(settings.resolv_conf)
+        self.resolv_conf.path, self.resolv_conf.is_needed = settings.resolv_conf, not settings.upstreams
         self.listeners.limit(tcp_limits(settings))
         if self.listeners.addresses:
             try:
@@ -296,12 +296,23 @@ class Server:
     def _swap(self) -> None:
         self.forwarder.max_in_flight = self.settings.max_in_flight
         state = self.make_state()
-        log.debug("upstreams: %s", ", ".join(map(str, state.upstreams)) or "none")
+        if state.upstreams != self.responder.state.upstreams:
+            log.info("now forwarding to %s", ", ".join(map(str, state.upstreams)) or "nobody")
         self.responder.count_ready_hits()
         self.responder.swap(state)
         for responder, restate in self._joined.items():
             responder.swap(restate(state))
         self.swapped()
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Everything that is wrong with what was read, now; warnings too."""
+        return (*self.content.faults, *(self.resolv_conf.faults if self.resolv_conf.is_needed else ()))
+
+    @property
+    def reloads(self) -> Mapping[str, Reloads]:
+        """How often each kind of input was read anew."""
+        return {**self.content.reloads, RESOLV_CONF: self.resolv_conf.reloads}
 
     def describe(self) -> str:
         """What is served, in a few words."""

@@ -14,8 +14,9 @@ from pathlib import Path
 from resolver.config.schema import Settings
 from resolver.content import Content
 from resolver.forward.policy import ForwardOptions
-from resolver.forward.resolvconf import ResolvConf, parse
+from resolver.forward.resolvconf import ResolvConf
 from resolver.forward.upstreams import Upstream, drop_own, parse_upstream
+from resolver.hostconf import HostResolvConf
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.stages import ForwardPolicy, InternalNames
 from resolver.server.listeners import WILDCARDS, Address
@@ -64,15 +65,10 @@ def tcp_limits(settings: Settings) -> TcpLimits:
 
 
 def read_resolv_conf(path: Path) -> ResolvConf:
-    """The host's resolv.conf; an unreadable one is as an empty one, and said so."""
-    try:
-        conf = parse(path.read_text(encoding="utf-8", errors="replace"))
-    except OSError as error:
-        log.warning("%s cannot be read: %s; nothing can be forwarded until it can", path, error.strerror)
-        return ResolvConf()
-    for word in conf.invalid_nameservers:
-        log.warning("%s: nameserver %r is no address, and is passed over", path, word)
-    return conf
+    """What a resolv.conf says now; one that cannot be read is as an empty one, and said so."""
+    host = HostResolvConf(path)
+    host.refresh()
+    return host.conf
 
 
 @lru_cache(maxsize=1024)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar, cast
-
-from resolver.content import Content
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
     from resolver.sources.watch import FileWatch
@@ -47,17 +46,32 @@ async def on_thread(work: Callable[[], _T]) -> _T:
     return await done
 
 
+class Input(Protocol):
+    """Files that are read as one."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every path whose change can make a difference."""
+
+    def refresh(self) -> bool:
+        """Read again whatever has changed; True when that made a difference. Blocks."""
+
+
 class Freshness:
     """Waits for files, daemons and SIGHUP to say that something is another, has it read, and then published."""
 
     def __init__(
         self,
-        content: Content,
+        inputs: Sequence[Input],
+        merge: Callable[[], bool],
         take_over: Callable[[], Awaitable[bool]],
         publish: Callable[[int], None],
     ) -> None:
-        """``take_over`` loads the configuration (False: the last one stays); ``publish`` is told how loudly to log."""
-        self._content = content
+        """``merge`` takes over what live sources say, without a look at files, True when it made a difference;
+
+        ``take_over`` loads the configuration (False: the last one stays); ``publish`` is told how loudly to log."""
+        self._inputs = inputs
+        self._merge = merge
         self._take_over = take_over
         self._publish = publish
         self._stale = asyncio.Event()
@@ -97,7 +111,7 @@ class Freshness:
             try:
                 if not hung_up or await self._take_over():
                     # A daemon's event does not wait for files: it is served within milliseconds.
-                    changed = await on_thread(self._refresh if files else self._content.merge)
+                    changed = await on_thread(self._refresh if files else self._merge)
                     if changed or hung_up:
                         self._publish(logging.INFO if files else logging.DEBUG)
             except Exception:
@@ -106,13 +120,17 @@ class Freshness:
 
     def _refresh(self) -> bool:
         assert self._watch is not None
-        self._watch.follow(self._content.paths)
+        self._watch.follow(self._paths())
         changed = False
         for _ in range(_READINGS):  # what is written to while it is read is read once more before it is served
             self._watch.await_writers()
-            changed |= self._content.refresh()
+            for one in self._inputs:
+                changed |= one.refresh()
             if not self._watch.is_being_written():
                 break
         if changed:
-            self._watch.follow(self._content.paths)
+            self._watch.follow(self._paths())
         return changed
+
+    def _paths(self) -> list[Path]:
+        return [path for one in self._inputs for path in one.paths]

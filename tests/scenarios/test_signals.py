@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from tests.scenarios.live import (
 from tests.scenarios.upstream import SILENCE, Say, Upstream
 
 ENDED_WITHIN_S = 2.0
+NEW_SERVER = "nameserver 127.0.0.99\noptions timeout:1 attempts:1\n"
 ENDINGS = [signal.SIGTERM, signal.SIGINT]
 LATE = Say(("{name} 60 IN A 192.0.2.1",), after_s=0.7)
 
@@ -163,13 +165,83 @@ def test_a_hangup_takes_over_ttl_upstream_and_files(serve: Serve) -> None:
         assert live.count("pydns_reload_successes_total", input="config") == 2
 
 
-def test_a_hangup_reads_resolv_conf_anew(serve: Serve) -> None:
+Change = Callable[[Path, Path], None]
+
+
+def rewrite(resolv_conf: Path, _: Path) -> None:
+    resolv_conf.write_text(NEW_SERVER)
+
+
+def rename_over(resolv_conf: Path, folder: Path) -> None:
+    (folder / "new").write_text(NEW_SERVER)
+    (folder / "new").rename(resolv_conf)
+
+
+def swap_the_link(resolv_conf: Path, folder: Path) -> None:
+    (folder / "other").mkdir()
+    (folder / "other/stub.conf").write_text(NEW_SERVER)
+    (folder / "link").symlink_to(folder / "other/stub.conf")
+    (folder / "link").rename(resolv_conf)
+
+
+def rewrite_behind_the_link(resolv_conf: Path, _: Path) -> None:
+    resolv_conf.resolve().write_text(NEW_SERVER)
+
+
+def rename_behind_the_link(resolv_conf: Path, folder: Path) -> None:
+    rename_over(resolv_conf.resolve(), folder)
+
+
+def remove_and_make_anew(resolv_conf: Path, _: Path) -> None:
+    resolv_conf.unlink()
+    time.sleep(0.3)  # what happens while it is missing is what is to be seen
+    resolv_conf.write_text(NEW_SERVER)
+
+
+@pytest.mark.parametrize(
+    ("is_link", "change"),
+    [
+        (False, rewrite),
+        (False, rename_over),
+        (False, swap_the_link),
+        (False, remove_and_make_anew),
+        (True, rewrite_behind_the_link),
+        (True, rename_behind_the_link),
+        (True, swap_the_link),
+        (True, rename_over),
+    ],
+)
+def test_resolv_conf_is_followed(serve: Serve, tmp_path: Path, is_link: bool, change: Change) -> None:
     """Its servers are at port 53, which is not ours to take: it is seen in what would be asked."""
+    work = tmp_path / "work"
+    work.mkdir()
     live = serve()
-    assert "no upstream is configured" in reason(live.udp("a.example.", use_edns=0))
-    live.resolv_conf.write_text("nameserver 127.0.0.99\noptions timeout:1 attempts:1\n")
-    live.hang_up()
-    until(lambda: "127.0.0.99:53" in live.page("/explain?name=a.example&type=A").text)
+
+    def asked() -> str:
+        return live.page("/explain?name=a.example&type=A").text
+
+    if is_link:
+        (work / "run").mkdir()
+        (work / "run/resolv.conf").write_text("nameserver 127.0.0.98\n")
+        (work / "link").symlink_to(work / "run/resolv.conf")
+        (work / "link").rename(live.resolv_conf)
+    else:
+        live.resolv_conf.write_text("nameserver 127.0.0.98\n")
+    until(lambda: "127.0.0.98:53" in asked())
+    change(live.resolv_conf, work)
+    until(lambda: "127.0.0.99:53" in asked())
+    assert "127.0.0.98" not in asked()
+
+
+def test_an_empty_resolv_conf_takes_no_server_away(serve: Serve) -> None:
+    live = serve()
+    live.resolv_conf.write_text("nameserver 127.0.0.98\n")
+    until(lambda: "127.0.0.98:53" in live.page("/explain?name=a.example&type=A").text)
+
+    live.resolv_conf.write_text("# between two networks\n")
+    until(lambda: live.count("pydns_reload_failures_total", input="resolv_conf") == 1)
+    assert "127.0.0.98:53" in live.page("/explain?name=a.example&type=A").text
+    assert "names no server any more (write nameserver ADDRESS; 127.0.0.98 are asked on)" in live.stderr
 
 
 def test_a_hangup_adds_and_removes_listeners_and_keeps_connections(serve: Serve) -> None:

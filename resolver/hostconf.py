@@ -1,0 +1,79 @@
+"""The host's resolv.conf as it is now: read again whenever it may have changed, and its last good state.
+
+A file that is missing, cannot be read or names no server takes nothing away: it is what a network manager leaves for
+the blink between two networks, and the servers that it named before are asked on. There is no other fall-back: before
+a first good file nobody is asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from resolver.content import Reloads
+from resolver.errors import Fault
+from resolver.forward.resolvconf import ResolvConf, parse
+
+log = logging.getLogger(__name__)
+
+RESOLV_CONF = "resolv_conf"
+
+
+class HostResolvConf:
+    """One resolv.conf that is followed."""
+
+    def __init__(self, path: Path, *, is_needed: bool = True) -> None:
+        self.path = path
+        """May be set anew; the last good state stays until the new file is good."""
+        self.is_needed = is_needed
+        """False when others are asked than its servers: then only its options count, and nothing is complained of."""
+        self.conf = ResolvConf()
+        """What is gone by."""
+        self.faults: tuple[Fault, ...] = ()
+        self.reloads = Reloads()
+        self._seen: ResolvConf | str | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """What is to be watched."""
+        return (self.path,)
+
+    def refresh(self) -> bool:
+        """Read the file again; True when it says something else than what was gone by so far."""
+        seen = _read(self.path)
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        is_good = isinstance(seen, ResolvConf) and (bool(seen.nameservers) or not self.conf.nameservers)
+        self.reloads.count(success=is_good)
+        self.faults = tuple(self._faults_of(seen))
+        for fault in self.faults if self.is_needed else ():
+            log.warning("%s", fault)
+        if not isinstance(seen, ResolvConf) or not is_good or seen == self.conf:
+            return False
+        self.conf = seen
+        return True
+
+    def _faults_of(self, seen: ResolvConf | str) -> list[Fault]:
+        kept = ", ".join(self.conf.nameservers)
+        effect = f"{kept} are asked on" if kept else "nothing can be forwarded until then"
+        place = str(self.path)
+        if isinstance(seen, str):
+            return [Fault(place, f"cannot be read: {seen}", f"put it back; {effect}", is_warning=True)]
+        found = [
+            Fault(place, f"nameserver {word!r} is no address, and is passed over", "write an address", is_warning=True)
+            for word in seen.invalid_nameservers
+        ]
+        if not seen.nameservers and kept:  # from the start it may well be meant
+            found.append(
+                Fault(place, "names no server any more", f"write nameserver ADDRESS; {effect}", is_warning=True)
+            )
+        return found
+
+
+def _read(path: Path) -> ResolvConf | str:
+    """What the file says, or why it cannot be read."""
+    try:
+        return parse(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        return error.strerror or str(error)
