@@ -10,7 +10,7 @@ from resolver.pipeline.outcome import Forward, Reply
 from resolver.registry.model import SHORT_ID_LENGTH, Endpoint
 from resolver.server.responder import State
 from resolver.sources.base import parse_address
-from resolver.views import View
+from resolver.views import Match, View
 from resolver.wire.constants import CLASS_IN, NOERROR, NS, NXDOMAIN, RD, TYPE_NUMBERS, rcode_name, type_name
 from resolver.wire.name import WireName, fold, from_text, labels_of, parent_of, suffixes_of, to_text
 from resolver.wire.query import Query, scan
@@ -156,6 +156,8 @@ def _because(stage: str, outcome: Reply, query: Query, view: View) -> str:
         return outcome.why
     if stage == "zone":
         return _in_zone(outcome, query, view)
+    if stage == "extra_hosts":
+        return "the asker alone was given this name (extra_hosts, --add-host)"
     if stage == "registry":
         labels = list(labels_of(query.key))
         is_service = len(labels) > 2 and labels[0][:1] == labels[1][:1] == b"_"
@@ -189,7 +191,22 @@ def _whose(key: WireName, view: View) -> str:
         return f"a link alias of the asker for {match.endpoints[0].name} on network {match.network}"
     kinds = [f"{_kind(bare, endpoint)} {endpoint.name}" for endpoint in match.endpoints[:_MAX_SHOWN]]
     more = len(match.endpoints) - len(kinds)
-    return ", ".join(kinds) + (f" and {more} more" if more else "") + f" on network {match.network}"
+    told = ", ".join(kinds) + (f" and {more} more" if more else "") + f" on network {match.network}"
+    return "; ".join([told, *_left_out(bare, match, view)])
+
+
+def _left_out(bare: WireName, match: Match, view: View) -> list[str]:
+    """Why others with that name did not answer."""
+    table = next((table for table in view.tables if table.network.name == match.network), None)
+    sharing = table.bearers(bare) if table is not None else ()
+    unready = [endpoint.name for endpoint in sharing if not endpoint.is_ready and endpoint not in match.endpoints]
+    foreign = [endpoint.name for endpoint in sharing if endpoint.is_ready and endpoint not in match.endpoints]
+    told = []
+    if unready:
+        told.append(f"{', '.join(unready[:_MAX_SHOWN])} has the name too, and is not healthy")
+    if foreign:
+        told.append(f"{', '.join(foreign[:_MAX_SHOWN])} has it too, outside the asker's project {view.scope}")
+    return told
 
 
 def _kind(bare: WireName, endpoint: Endpoint) -> str:

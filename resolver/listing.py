@@ -34,6 +34,11 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "addresses": [str(address) for address in endpoint.addresses],
         "ports": [_port(port) for port in endpoint.ports],
         "links": dict(endpoint.links),
+        "extra_hosts": [
+            f"{name}={address if address is not None else 'host-gateway'}" for name, address in endpoint.extra_hosts
+        ],
+        "scope": endpoint.scope,
+        "ready": endpoint.is_ready,
         "written_in": str(endpoint.origin),
     }
 

@@ -64,4 +64,10 @@ def _endpoint(endpoint: dict[str, Any]) -> str:
         parts.append("ports " + " ".join(endpoint["ports"]))
     if endpoint["links"]:
         parts.append("links " + " ".join(f"{alias}={target}" for alias, target in endpoint["links"].items()))
+    if endpoint["extra_hosts"]:
+        parts.append("hosts " + " ".join(endpoint["extra_hosts"]))
+    if endpoint["scope"] is not None:
+        parts.append(f"of {endpoint['scope']}")
+    if not endpoint["ready"]:
+        parts.append("not healthy")
     return "  ".join([*parts, f"({shortened(endpoint['written_in'])})"])

@@ -49,10 +49,14 @@ class NetworkTable:
 
         Of several, those that are not ready are left out, unless none is.
         """
-        found = self.names.get(key) or find_wildcard(key, self.names, self._wildcards, self._existing)
-        if found is None or len(found) == 1:
-            return found
-        return tuple(endpoint for endpoint in found if endpoint.is_ready) or found
+        found = self.bearers(key)
+        if len(found) > 1:
+            found = tuple(endpoint for endpoint in found if endpoint.is_ready) or found
+        return found or None
+
+    def bearers(self, key: WireName) -> Endpoints:
+        """Every endpoint of a folded name, ready or not; empty if there is none."""
+        return self.names.get(key) or find_wildcard(key, self.names, self._wildcards, self._existing) or ()
 
 
 class HostTable:

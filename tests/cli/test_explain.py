@@ -303,3 +303,43 @@ def test_somebody_else_at_that_port(body: bytes) -> None:
     with stranger(status, body) as at:
         done = pydns("explain", "db", "--json", env={"PYDNS_METRICS": at})
     assert json.loads(done.stdout)["source"] == f"the files (no server answers at {at})"
+
+
+PROJECTS = """
+[networks.shared]
+[networks.shared.endpoints.one-db-1]
+addresses = ["10.0.0.2"]
+aliases = ["db"]
+scope = "one"
+[networks.shared.endpoints.one-db-1.extra_hosts]
+"api.corp.example" = "192.0.2.1"
+build = "host-gateway"
+[networks.shared.endpoints.two-db-1]
+addresses = ["10.0.0.3"]
+aliases = ["db"]
+scope = "two"
+"""
+
+
+def test_what_an_asker_has_of_its_own(folder: Path) -> None:
+    (folder / "projects.toml").write_text(PROJECTS)
+    run = ("explain", "--registry", "projects.toml", "--resolv-conf", "resolv.conf", "--endpoint", "one-db-1")
+
+    extra = lines_of(pydns(*run, "api.corp.example", cwd=folder).stdout)
+    shared = lines_of(pydns(*run, "db", cwd=folder).stdout)
+
+    assert ("extra_hosts", "the asker alone was given this name (extra_hosts, --add-host)", "projects.toml:3") == (
+        extra["stage"],
+        extra["because"],
+        extra["written in"],
+    )
+    assert (
+        "an alias of container one-db-1 on network shared; two-db-1 has it too, outside the asker's project one"
+    ) == shared["because"]
+
+
+def test_the_list_of_networks_shows_it(folder: Path) -> None:
+    (folder / "projects.toml").write_text(PROJECTS)
+    listed = pydns("networks", "--registry", "projects.toml", cwd=folder).stdout
+
+    assert "10.0.0.2  one-db-1 db  hosts api.corp.example=192.0.2.1 build=host-gateway  of one  (" in listed
