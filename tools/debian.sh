@@ -1,20 +1,24 @@
 #!/bin/bash
 # Install the Debian packages that a target needs, if a tool of theirs is missing: debian.sh venv|demo|test|bench
-# Nothing is started or enabled: the tests want the programs of unbound, knot and prometheus, not their services.
+# Nothing is started or enabled: the tests want the programs of unbound, knot, prometheus, docker and podman, not their
+# services. A dockerd that a test starts is its own (docs/testing.md).
 set -euo pipefail
 
-# tool:package; a tool is a command on the path, or @module for one of python3's modules
+# tool:package; a tool is a command on the path, a path, or @module for one of python3's modules
 demo=(dig:bind9-dnsutils nft:nftables ip:iproute2 nsenter:util-linux setpriv:util-linux dnsmasq:dnsmasq-base)
 bench=(dnsperf:dnsperf dnsmasq:dnsmasq-base ip:iproute2 nft:nftables)
-services=(unbound.service knot.service prometheus.service)
+docker=(dockerd:docker.io /usr/bin/docker:docker.io busybox:busybox-static debootstrap:debootstrap)
+podman=(podman:podman crun:crun /usr/lib/podman/netavark:netavark /usr/lib/podman/aardvark-dns:aardvark-dns)
+services=(unbound.service knot.service prometheus.service docker.service docker.socket containerd.service
+    podman.service podman.socket podman-restart.service podman-auto-update.service podman-auto-update.timer)
 
 PATH=$PATH:/usr/sbin:/sbin
 case ${1:?venv, demo, test or bench} in
     venv) wanted=(@ensurepip:python3-venv) ;;
     demo) wanted=("${demo[@]}") ;;
     bench) wanted=("${bench[@]}") ;;
-    test) wanted=("${demo[@]}" "${bench[@]}" iptables:iptables iptables-legacy:iptables unbound:unbound knotd:knot
-        kdig:knot-dnsutils musl-gcc:musl-tools gcc:gcc promtool:prometheus ps:procps) ;;
+    test) wanted=("${demo[@]}" "${bench[@]}" "${docker[@]}" "${podman[@]}" iptables:iptables iptables-legacy:iptables
+        unbound:unbound knotd:knot kdig:knot-dnsutils musl-gcc:musl-tools gcc:gcc promtool:prometheus ps:procps) ;;
 esac
 
 declare -A missing=()
