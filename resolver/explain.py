@@ -79,7 +79,7 @@ def _forward(outcome: Forward, state: State, view: View) -> dict[str, Any]:
         "written_in": _places(outcome.chased, [], view),
         "upstreams": [str(upstream) for upstream in upstreams],
         "upstreams_of": "the asker" if outcome.servers else "everybody",
-        "rotate": state.options.rotate,
+        "rotate": state.options.order == "rotate",
         "because": "no name of the view's networks, of a zone or of docker.internal",
     }
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from resolver.forward.failures import Failure, failure_of_rcode
+from resolver.forward.memory import FIRST_PATIENCE_S, LONG_S, Memory
 from resolver.forward.policy import DEFAULT_OPTIONS, Finish, ForwardOptions, Lookup, Send, Step, Try
 from resolver.forward.replies import Accept, Ignore, upstream_query, verify
 from resolver.forward.stats import UpstreamStats
@@ -76,10 +77,13 @@ class Forwarder:
         """Look-ups begun."""
         self.turned_away = 0
         """Look-ups refused because too many were under way."""
+        self.memory = Memory()
+        """How long each upstream takes, and which are down."""
         self._sockets = sockets
         self._loop = asyncio.get_running_loop()
         self._poller = Poller(self._loop)
         self._under_way: set[_Running] = set()
+        self._probes: set[_Probe] = set()
         self._ids: list[int] = []
         self._is_closed = False
 
@@ -119,7 +123,10 @@ class Forwarder:
             done(_TOO_MANY)
             return
         self.lookups += 1
-        _Running(self, query, upstreams, over_tcp, done, options, in_namespace)
+        now = self._loop.time()
+        for upstream in self.memory.due(upstreams, now, fastest=options.order == "fastest"):
+            self._probes.add(_Probe(self, query, upstream, in_namespace, now))
+        _Running(self, query, upstreams, over_tcp, done, options, in_namespace, now)
 
     def close(self) -> None:
         """End every look-up at once, with an outcome that says so; later ones end so, too. May be called twice."""
@@ -128,6 +135,8 @@ class Forwarder:
         self._is_closed = True
         for running in list(self._under_way):
             running.finish(_STOPPING)
+        for probe in list(self._probes):
+            probe.end()
         self._poller.close()
 
     def _stats_of(self, upstream: Upstream) -> UpstreamStats:
@@ -157,6 +166,7 @@ class _Running:
         done: Done,
         options: ForwardOptions,
         in_namespace: SocketFactory,
+        now: float,
     ) -> None:
         self.query = query
         self.in_namespace = in_namespace
@@ -167,8 +177,7 @@ class _Running:
         self._timer: asyncio.TimerHandle | None = None
         if options.edns0 and query.edns is not None:
             options = replace(options, edns0=False)  # the OPT is the client's, and so is what becomes of it
-        now = forwarder._loop.time()
-        self._policy = Lookup(upstreams, options, over_tcp, now, forwarder.lookups)
+        self._policy = Lookup(upstreams, options, over_tcp, now, forwarder.memory, forwarder.lookups)
         forwarder._under_way.add(self)
         self._take(self._policy.start(now), now)
 
@@ -184,8 +193,9 @@ class _Running:
         self.is_over = True
         if self._timer is not None:
             self._timer.cancel()
+        now = self._forwarder._loop.time()
         for asked in self._asked:
-            asked.end()
+            asked.end(outcome.reply is not None, now)
         self._forwarder._under_way.discard(self)
         self._done(outcome)
 
@@ -210,7 +220,7 @@ class _Running:
 class _Asked:
     """One try: the listener of its exchange."""
 
-    __slots__ = ("_attempt", "_exchange", "_loop", "_query_id", "_running", "_sent_at", "_stats")
+    __slots__ = ("_attempt", "_exchange", "_loop", "_memory", "_query_id", "_running", "_sent_at", "_stats")
 
     def __init__(self, forwarder: Forwarder, running: _Running, attempt: Try, now: float) -> None:
         self._attempt = attempt
@@ -218,6 +228,7 @@ class _Asked:
         self._loop = forwarder._loop
         self._sent_at = now
         self._query_id = forwarder._new_id()
+        self._memory = forwarder.memory
         self._stats = forwarder._stats_of(attempt.upstream)
         self._stats.requests += 1
         query = upstream_query(running.query, self._query_id, attempt.edns0)
@@ -248,9 +259,55 @@ class _Asked:
             self._stats.failures[failure] += 1
             self._running.failed(self._attempt, failure)
 
-    def end(self) -> None:
+    def end(self, is_answered: bool, now: float) -> None:
         """The look-up is over."""
         if not self._exchange.is_closed:
             self._exchange.close()
-            if self._attempt.is_late:
+            silence_s = now - self._sent_at
+            self._memory.silent(self._attempt.upstream, silence_s, overtaken=is_answered, now=now)
+            if silence_s >= FIRST_PATIENCE_S:
                 self._stats.failures[Failure.TIMEOUT] += 1
+
+
+class _Probe:
+    """A copy of somebody's question to an upstream that is down, or whose time is to be measured again."""
+
+    __slots__ = ("_exchange", "_forwarder", "_query", "_query_id", "_sent_at", "_timer", "_upstream")
+
+    def __init__(
+        self, forwarder: Forwarder, query: Query, upstream: Upstream, in_namespace: SocketFactory, now: float
+    ) -> None:
+        self._forwarder = forwarder
+        self._query = query
+        self._upstream = upstream
+        self._sent_at = now
+        self._query_id = forwarder._new_id()
+        self._timer = forwarder._loop.call_later(LONG_S, self._woke)
+        forwarder._stats_of(upstream).requests += 1
+        self._exchange = UdpExchange(forwarder._poller, upstream, upstream_query(query, self._query_id, False), self)
+        self._exchange.start(in_namespace if upstream.in_namespace else forwarder._sockets)
+
+    def received(self, message: bytes) -> None:
+        """Whatever it answers, it is there; whether it is lame its rcode says."""
+        verdict = verify(self._query, self._query_id, message)
+        if isinstance(verdict, Accept):
+            now = self._forwarder._loop.time()
+            failure = None if verdict.rcode in (NOERROR, NXDOMAIN) else failure_of_rcode(verdict.rcode)
+            self._forwarder.memory.replied(self._upstream, now - self._sent_at, failure, now)
+            self.end()
+
+    def broke(self, failure: Failure) -> None:
+        """It is still down, at no cost to anybody."""
+        self._forwarder.memory.failed(self._upstream, failure, self._forwarder._loop.time())
+        self.end()
+
+    def end(self) -> None:
+        """Wait no longer."""
+        self._timer.cancel()
+        self._exchange.close()
+        self._forwarder._probes.discard(self)
+
+    def _woke(self) -> None:
+        now = self._forwarder._loop.time()
+        self._forwarder.memory.silent(self._upstream, now - self._sent_at, overtaken=False, now=now)
+        self.end()

@@ -1,13 +1,15 @@
 """What one look-up does next: which upstream, over what, until when. A state machine without I/O or clock.
 
 The forwarder reports what happened, with the time; each report returns one of `Send`, `Wait` and `Finish`. The
-*schedule* is the list of upstreams, gone through ``attempts`` times. The *try's time* is ``min(timeout, budget / length
-of the schedule)``, at least 0.4 s. A *try* is open until it fails or the look-up ends, so a reply that comes after its
-time still wins. The *newest* try is the one whose time runs.
+*schedule* is the list of upstreams, those that are up first (`memory`), gone through ``attempts`` times. A try's
+*patience* is 1.2 times what its upstream is expected to take (0.4 s when nothing is known of it), doubled with each
+further time through the list, at most ``timeout``. A *try* is open until it fails or the look-up ends, so a reply that
+comes after its time still wins. The *newest* try is the one whose time runs.
 
 | what happens                               | what is done                                                        |
 |--------------------------------------------|---------------------------------------------------------------------|
-| start                                      | the first of the schedule is asked (`rotate`: the next in turn)     |
+| start                                      | the first of the schedule is asked; order `fastest`: the one that   |
+|                                            | takes the least time, `rotate`: the next in turn                    |
 | NOERROR or NXDOMAIN                        | that reply ends the look-up, whichever try it is of                 |
 | the same with TC=1, over UDP               | a client on UDP: it is kept, and the server is asked over TCP       |
 | the same again, or a client on TCP         | a failure                                                           |
@@ -17,62 +19,69 @@ time still wins. The *newest* try is the one whose time runs.
 | ICMP error, malformed reply, TCP fails     | a failure                                                           |
 | the newest try fails                       | the next of the schedule is asked at once                           |
 | an older try fails                         | nothing, unless nobody else is waited for                           |
-| the newest try's time is over              | the next of the schedule is asked                                   |
+| the newest try's patience is over          | the next of the schedule is asked: before 0.4 s that is a hedge,    |
+|                                            | and when too many look-ups were hedged of late, 0.4 s are waited    |
 | the next failed in this look-up            | it is passed over. When the schedule is through, a server that gave |
 |                                            | no usable bytes is asked again, for 0.4 s; one that said an rcode   |
 |                                            | is not                                                              |
 | the next was asked over TCP, in vain       | it is asked over UDP                                                |
 | nobody is left, a truncated reply is kept  | that reply ends the look-up                                         |
-| nobody is left, a server is silent so far  | all that remains of the budget is waited                            |
+| nobody is left, a server is silent so far  | all that remains of the budget is waited; not for one that is down  |
+|                                            | when another one has said an rcode                                  |
 | nobody is left, every server has failed    | the look-up ends with the reply that was kept, else with an EDE     |
 | the budget is over                         | the same                                                            |
-
-Who is asked first, how long a try's time is and when the next one starts is settled in `_order`, `_try_time` and
-`Lookup.woke` alone: memory of round-trip times, hedging and the order `fastest` go there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from resolver.forward.failures import FINAL, NO_CONNECTION, Failure, extended_error, failure_of_rcode
-from resolver.forward.resolvconf import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT_S, ResolvConf
+from resolver.forward.memory import FIRST_PATIENCE_S, Memory
+from resolver.forward.resolvconf import DEFAULT_TIMEOUT_S, ResolvConf
 from resolver.forward.upstreams import Upstream
 from resolver.wire.constants import BADVERS, FORMERR, NOERROR, NOTIMP, NXDOMAIN, SERVFAIL
 
 BUDGET_S = 4.4
 """Every look-up ends within this: a stub resolver gives up after 5 s, and our answer has a way to go."""
-MIN_TRY_S = 0.4
+ROUNDS = 4
+"""How often the list is gone through unless resolv.conf says ``attempts``: loss is made up for by asking again."""
+
+Order = Literal["sequential", "fastest", "rotate"]
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardOptions:
-    """What resolv.conf's options say of forwarding (resolv.conf(5))."""
+    """How upstreams are asked: what the configuration, else resolv.conf's options say (resolv.conf(5))."""
 
     timeout_s: float = DEFAULT_TIMEOUT_S
-    attempts: int = DEFAULT_ATTEMPTS
-    rotate: bool = False
+    attempts: int = ROUNDS
+    order: Order = "sequential"
     edns0: bool = False
     """True: a query that came without OPT goes upstream with one of ours."""
 
     @classmethod
-    def of(cls, conf: ResolvConf) -> ForwardOptions:
-        """The options of one resolv.conf."""
-        return cls(conf.timeout_s, conf.attempts, conf.rotate, conf.edns0)
+    def of(cls, conf: ResolvConf, order: Order | None = None) -> ForwardOptions:
+        """The options of one resolv.conf; ``order`` when somebody has said one."""
+        attempts = ROUNDS if conf.option("attempts") is None else conf.attempts
+        return cls(conf.timeout_s, attempts, order or ("rotate" if conf.rotate else "sequential"), conf.edns0)
 
 
 DEFAULT_OPTIONS = ForwardOptions()
+
+_TICK_S = 0.001  # a timer may be early by the clock's resolution
 
 
 class Try:
     """One query to one upstream."""
 
-    __slots__ = ("edns0", "is_late", "over_tcp", "upstream")
+    __slots__ = ("edns0", "is_late", "over_tcp", "sent_at", "upstream")
 
-    def __init__(self, upstream: Upstream, over_tcp: bool, edns0: bool) -> None:
+    def __init__(self, upstream: Upstream, over_tcp: bool, edns0: bool, sent_at: float) -> None:
         self.upstream = upstream
+        self.sent_at = sent_at
         self.over_tcp = over_tcp
         self.edns0 = edns0
         """An OPT of ours is to be added if the client sent none."""
@@ -111,27 +120,37 @@ class Lookup:
         "_again",
         "_client_tcp",
         "_deadline",
+        "_doubted",
         "_edns0",
         "_kept",
         "_kept_rcode",
+        "_memory",
         "_newest",
         "_order",
         "_passed",
         "_slots",
+        "_timeout_s",
         "_tried",
         "_truncated",
-        "_try_s",
         "_wake_at",
     )
 
     def __init__(
-        self, upstreams: Sequence[Upstream], options: ForwardOptions, over_tcp: bool, now: float, turn: int = 0
+        self,
+        upstreams: Sequence[Upstream],
+        options: ForwardOptions,
+        over_tcp: bool,
+        now: float,
+        memory: Memory,
+        turn: int = 0,
     ) -> None:
         self._client_tcp = over_tcp
         self._edns0 = options.edns0
-        self._order = _order(upstreams, options, turn)
+        self._memory = memory
+        self._order = memory.ordered(_turned(upstreams, options, turn), fastest=options.order == "fastest")
+        self._doubted = [upstream for upstream in self._order if memory.is_down(upstream)]
         self._slots = len(upstreams) * options.attempts
-        self._try_s = _try_time(self._slots, options)
+        self._timeout_s = options.timeout_s
         self._deadline = self._wake_at = now + BUDGET_S
         self._passed = 0  # slots of the schedule that are used up
         self._again: list[Upstream] = []  # passed over; asked when the schedule is through
@@ -143,18 +162,30 @@ class Lookup:
 
     def start(self, now: float) -> Step:
         """The first step."""
+        self._memory.began()
         return self._advance(now)
 
     def woke(self, now: float) -> Step:
         """The time named by the last step has come."""
-        if self._newest is not None:
-            self._newest.is_late = True
+        newest = self._newest
+        if newest is not None:
+            silence_s = now - newest.sent_at
+            self._memory.silent(newest.upstream, silence_s, overtaken=False, now=now)
+            is_hedge = silence_s < FIRST_PATIENCE_S - _TICK_S and not newest.is_late and len(self._order) > 1
+            newest.is_late = True
+            if is_hedge and now < self._deadline and not self._memory.may_hedge():
+                self._wake_at = min(newest.sent_at + FIRST_PATIENCE_S, self._deadline)
+                return Wait(self._wake_at)
         return self.give_up() if now >= self._deadline else self._advance(now)
 
     def replied(self, attempt: Try, reply: bytes, rcode: int, truncated: bool, now: float) -> Step:
         """A reply to a try came, and is one to our question; ``rcode`` has its extended bits."""
         upstream = attempt.upstream
-        if rcode in (NOERROR, NXDOMAIN):
+        is_good = rcode in (NOERROR, NXDOMAIN)
+        if not (attempt.edns0 and rcode in (FORMERR, NOTIMP, BADVERS)):
+            failure = None if is_good else failure_of_rcode(rcode)
+            self._memory.replied(upstream, now - attempt.sent_at, failure, now)
+        if is_good:
             if attempt.over_tcp or not truncated:
                 return Finish(reply, upstream, None)
             return self._was_truncated(attempt, Finish(reply, upstream, None), now)
@@ -162,10 +193,14 @@ class Lookup:
             return self._send(upstream, attempt.over_tcp, False, now)
         if self._kept is None or (rcode == SERVFAIL and self._kept_rcode != SERVFAIL):
             self._kept, self._kept_rcode = Finish(reply, upstream, None), rcode
-        return self.failed(attempt, failure_of_rcode(rcode), now)
+        return self._go_on(attempt, failure_of_rcode(rcode), now)
 
     def failed(self, attempt: Try, failure: Failure, now: float) -> Step:
         """A try came to nothing."""
+        self._memory.failed(attempt.upstream, failure, now)
+        return self._go_on(attempt, failure, now)
+
+    def _go_on(self, attempt: Try, failure: Failure, now: float) -> Step:
         is_newest = attempt is self._newest
         if is_newest and self._client_tcp and attempt.over_tcp and failure in NO_CONNECTION:
             return self._send(attempt.upstream, False, attempt.edns0, now)
@@ -189,7 +224,7 @@ class Lookup:
             # Whatever becomes of TCP, to ask this server again over UDP would bring the same.
             self._tried[attempt.upstream] = Failure.TRUNCATED
             return self._send(attempt.upstream, True, attempt.edns0, now)
-        return self.failed(attempt, Failure.TRUNCATED, now)
+        return self._go_on(attempt, Failure.TRUNCATED, now)
 
     def _advance(self, now: float) -> Step:
         upstream = self._next()
@@ -206,19 +241,35 @@ class Lookup:
     def _send(self, upstream: Upstream, over_tcp: bool, edns0: bool, now: float) -> Send:
         self._tried.setdefault(upstream, None)
         failure = self._tried[upstream]
-        self._newest = attempt = Try(upstream, over_tcp, edns0)
+        self._newest = attempt = Try(upstream, over_tcp, edns0, now)
         if failure is not None and failure not in FINAL:
             # A kernel limits the rate of its ICMP errors: silence now is the same failure, and not worth the budget.
-            self._wake_at = min(now + MIN_TRY_S, self._deadline)
-        elif self._passed < self._slots or self._again or self._truncated is not None:
-            self._wake_at = min(now + self._try_s, self._deadline)
+            self._wake_at = min(now + FIRST_PATIENCE_S, self._deadline)
+        elif (
+            self._passed < self._slots
+            or self._again
+            or self._truncated is not None
+            or (self._kept is not None and upstream in self._doubted)
+        ):
+            self._wake_at = min(now + self._patience_s(attempt), self._deadline)
         else:
             self._wake_at = self._deadline
         return Send(attempt, self._wake_at)
 
+    def _patience_s(self, attempt: Try) -> float:
+        """Seconds for which the newest try is waited for before the next one starts."""
+        patience_s = self._memory.patience_s(attempt.upstream)
+        if attempt.over_tcp:  # what is known is how long it takes over UDP, and the connection comes on top
+            patience_s = max(FIRST_PATIENCE_S, 2 * patience_s)
+        rounds = max(self._passed - 1, 0) // len(self._order)
+        return min(patience_s * float(1 << rounds), self._timeout_s)
+
     def _is_anyone_silent(self) -> bool:
-        """Whether a server was asked that neither answered nor failed: a try of it is open."""
-        return None in self._tried.values()
+        """Whether a server was asked that neither answered nor failed: a try of it is open, and worth its time."""
+        return any(
+            failure is None and (self._kept is None or upstream not in self._doubted)
+            for upstream, failure in self._tried.items()
+        )
 
     def _next(self) -> Upstream | None:
         """The next upstream of the schedule, after it one of those that were passed over; None when all is used up."""
@@ -233,14 +284,9 @@ class Lookup:
         return self._again.pop(0) if self._again else None
 
 
-def _order(upstreams: Sequence[Upstream], options: ForwardOptions, turn: int) -> Sequence[Upstream]:
-    """The upstreams in the order in which this look-up asks them; ``turn`` counts look-ups."""
-    if not options.rotate or not upstreams:
+def _turned(upstreams: Sequence[Upstream], options: ForwardOptions, turn: int) -> Sequence[Upstream]:
+    """The upstreams beginning with the one whose turn it is; ``turn`` counts look-ups."""
+    if options.order != "rotate" or not upstreams:
         return upstreams
     first = turn % len(upstreams)
     return (*upstreams[first:], *upstreams[:first])
-
-
-def _try_time(slots: int, options: ForwardOptions) -> float:
-    """Seconds for which the newest try is waited before the next one starts."""
-    return max(MIN_TRY_S, min(options.timeout_s, BUDGET_S / max(slots, 1)))

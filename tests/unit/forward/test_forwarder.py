@@ -22,7 +22,7 @@ from resolver.forward.upstreams import Upstream
 from resolver.wire.query import Query, scan
 from tests.unit.forward.scripted import ScriptedServer, closed_port, scripted
 
-QUICK = ForwardOptions(timeout_s=0.1, attempts=1)
+QUICK = ForwardOptions(timeout_s=0.4, attempts=1)
 """A try lasts 0.4 s with it."""
 SOON_S = 0.3
 """At once, on a machine with other work to do."""
@@ -218,7 +218,7 @@ def test_a_server_that_is_not_there_costs_no_time() -> None:
     async def main() -> None:
         async with World() as (asker, upstreams):
             nobody = closed_port("127.0.0.9")
-            for over_tcp, refusals in ((False, 1), (True, 3)):
+            for over_tcp, refusals in ((False, 1), (True, 1)):
                 outcome = await asker.ask("ok", (nobody, *upstreams), over_tcp=over_tcp)
 
                 assert ("NOERROR", upstreams[0]) == (rcode_of(outcome), outcome.upstream)
@@ -265,7 +265,7 @@ def test_a_single_server_may_take_three_seconds() -> None:
 
             assert "NOERROR" == rcode_of(outcome)
             assert 2.9 < asker.elapsed_s < 3.0 + SOON_S
-            assert 2 == len(server.asked)
+            assert 4 == len(server.asked), "after 0.4, 0.8 and 1.6 s once more"
 
     run(main())
 
@@ -280,7 +280,7 @@ def test_when_all_are_silent_the_look_up_ends_in_time() -> None:
             assert 22 == outcome.ede[0]
             assert f"{upstreams[0]} timed out, {upstreams[1]} timed out" in outcome.ede[1]
             assert 4.0 < asker.elapsed_s < 4.5
-            assert {Failure.TIMEOUT: 2} == asker.failures(upstreams[0])
+            assert {Failure.TIMEOUT: 3} == asker.failures(upstreams[0])
 
     run(main())
 
@@ -534,7 +534,7 @@ def test_many_look_ups_at_once_are_all_answered() -> None:
                 if len(outcomes) == 300:
                     all_done.set()
 
-            options = ForwardOptions(rotate=True)
+            options = ForwardOptions(order="rotate")
             for n in range(300):
                 behaviour = ("ok", "servfail-ok", "wrongidok")[n % 3]
                 asker.forwarder.resolve(query_of(behaviour), upstreams, n % 10 == 0, done, options)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resolver.forward.failures import Failure, extended_error
+from resolver.forward.memory import Memory
 from resolver.forward.policy import BUDGET_S, Finish, ForwardOptions, Lookup, Send, Try, Wait
 from resolver.forward.upstreams import Upstream
 from resolver.wire.constants import FORMERR, NOERROR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL
@@ -22,10 +23,16 @@ class Script:
     """Drives a look-up and remembers its last step; ``now`` is moved by hand."""
 
     def __init__(
-        self, *upstreams: Upstream, options: ForwardOptions = TWICE, over_tcp: bool = False, turn: int = 0
+        self,
+        *upstreams: Upstream,
+        options: ForwardOptions = TWICE,
+        over_tcp: bool = False,
+        turn: int = 0,
+        memory: Memory | None = None,
     ) -> None:
         self.now = 1000.0
-        self.lookup = Lookup(upstreams, options, over_tcp, self.now, turn)
+        self.memory = memory or Memory()
+        self.lookup = Lookup(upstreams, options, over_tcp, self.now, self.memory, turn)
         self.tries: list[Try] = []
         self.ended: list[Try] = []
         self.step = self._note(self.lookup.start(self.now))
@@ -72,40 +79,109 @@ class Script:
 # Who is asked, and for how long
 
 
-@pytest.mark.parametrize(
-    ("servers", "options", "expected"),
-    [
-        (1, TWICE, 2.2),
-        (1, ForwardOptions(timeout_s=1.0), 1.0),
-        (2, TWICE, 1.1),
-        (3, TWICE, 0.733),
-        (6, TWICE, 0.4),
-        (1, ForwardOptions(attempts=5), 0.88),
-    ],
-)
-def test_a_try_lasts_its_share_of_the_budget(servers: int, options: ForwardOptions, expected: float) -> None:
-    script = Script(*(Upstream(f"192.0.2.{n}") for n in range(servers)), options=options)
-
-    assert expected == script.wake_in
+def knowing(rtt_s: float, *upstreams: Upstream) -> Memory:
+    """A memory in which each of these takes that long, without variation."""
+    memory = Memory()
+    for upstream in upstreams:
+        for _ in range(100):
+            memory.replied(upstream, rtt_s, None, 999.0)
+    return memory
 
 
-def test_the_list_is_gone_through_in_order_as_often_as_attempts_says_and_the_last_try_gets_what_remains() -> None:
-    script = Script(A, B, options=ForwardOptions(timeout_s=1.0))
+def down(*upstreams: Upstream) -> Memory:
+    memory = Memory()
+    for upstream in upstreams:
+        memory.failed(upstream, Failure.CONNECTION_REFUSED, 1000.0)
+    return memory
 
-    assert 1.0 == script.wake_in
-    for _ in range(3):
-        script.sleep()
-    assert [(A, "udp"), (B, "udp"), (A, "udp"), (B, "udp")] == script.asked
-    assert round(BUDGET_S - 3.0, 3) == script.wake_in
 
-    script.sleep()
+def test_an_unknown_server_is_waited_for_400_ms_and_twice_as_long_in_each_round() -> None:
+    script = Script(A, B, options=ForwardOptions())
 
+    waits = [script.wake_in]
+    while isinstance(script.sleep().step, Send):
+        waits.append(script.wake_in)
+
+    assert [0.4, 0.4, 0.8, 0.8, 1.6, 0.4] == [round(wait, 3) for wait in waits]
+    assert [A, B, A, B, A, B] == [upstream for upstream, _ in script.asked]
     assert Finish(None, None, (22, "192.0.2.1:53 timed out, 192.0.2.2:53 timed out")) == script.step
     assert BUDGET_S == pytest.approx(script.now - 1000.0)
 
 
+@pytest.mark.parametrize(("rtt_s", "expected"), [(0.1, 0.12), (0.001, 0.03), (0.3, 0.36), (2.0, 1.0)])
+def test_a_known_server_is_waited_for_1_2_times_what_it_takes(rtt_s: float, expected: float) -> None:
+    """At least 30 ms, at most the time-out of resolv.conf."""
+    script = Script(A, B, options=ForwardOptions(timeout_s=1.0), memory=knowing(rtt_s, A, B))
+
+    assert expected == script.wake_in
+
+
+def test_attempts_says_how_often_the_list_is_gone_through_and_the_last_try_gets_what_remains() -> None:
+    script = Script(A, B, options=ForwardOptions(attempts=1))
+
+    script.sleep()
+
+    assert [(A, "udp"), (B, "udp")] == script.asked
+    assert round(BUDGET_S - 0.4, 3) == script.wake_in
+
+
+def test_a_lost_packet_is_made_up_for_by_asking_again_soon() -> None:
+    script = Script(A, options=ForwardOptions(), memory=knowing(0.05, A))
+
+    waits = [script.wake_in, *(script.sleep().wake_in for _ in range(3))]
+
+    assert [0.06, 0.12, 0.24, 3.98] == waits
+    assert [A] * 4 == [upstream for upstream, _ in script.asked]
+
+
+def test_in_the_long_run_one_look_up_in_ten_is_hedged() -> None:
+    """When all are slow of a sudden, twice the load would make them slower."""
+    memory = knowing(0.01, A, B)
+    hedged = [len(Script(A, B, memory=memory).sleep().tries) == 2 for _ in range(100)]
+
+    assert [True] * 10 == hedged[:10]
+    assert 18 <= sum(hedged) <= 21
+    assert memory.hedged == sum(hedged)
+
+
+def test_without_a_hedge_the_next_server_is_asked_after_400_ms() -> None:
+    memory = knowing(0.01, A, B)
+    for _ in range(40):
+        Script(A, B, memory=memory).sleep()
+    script = Script(A, B, memory=memory).sleep()
+    if isinstance(script.step, Send):
+        script = Script(A, B, memory=memory).sleep()
+
+    assert Wait(1000.0 + 0.4) == script.step
+    assert [A, B] == [upstream for upstream, _ in script.sleep().asked]
+
+
+def test_a_server_that_is_down_is_asked_last() -> None:
+    assert [B, C, A] == [upstream for upstream, _ in Script(A, B, C, memory=down(A)).sleep().sleep().asked]
+    assert [A, B] == [upstream for upstream, _ in Script(A, B, memory=down(A, B)).sleep().asked]
+
+
+def test_the_fastest_is_asked_first_and_who_is_unknown_before_it() -> None:
+    memory = knowing(0.2, A)
+    memory.replied(B, 0.1, None, 999.0)
+    fastest = ForwardOptions(order="fastest")
+
+    assert B == Script(A, B, options=fastest, memory=memory).newest.upstream
+    assert C == Script(A, B, C, options=fastest, memory=memory).newest.upstream
+    assert A == Script(A, B, memory=memory).newest.upstream
+
+
+def test_silence_of_a_server_that_is_down_is_not_waited_for_when_another_has_spoken() -> None:
+    """It is asked, and gets the time of one try."""
+    script = Script(A, B, C, options=ONCE, memory=down(A)).reply(SERVFAIL).reply(SERVFAIL)
+
+    assert [B, C, A] == [upstream for upstream, _ in script.asked]
+    assert Finish(b"192.0.2.2:53 2", B, None) == script.sleep().step
+    assert 0.4 == pytest.approx(script.now - 1000.0)
+
+
 def test_rotate_begins_one_further_with_each_look_up() -> None:
-    options = ForwardOptions(rotate=True)
+    options = ForwardOptions(order="rotate")
 
     firsts = [Script(A, B, C, options=options, turn=turn).newest.upstream for turn in range(4)]
 
@@ -114,7 +190,7 @@ def test_rotate_begins_one_further_with_each_look_up() -> None:
 
 
 def test_a_rotated_list_is_still_gone_through_whole() -> None:
-    script = Script(A, B, C, options=ForwardOptions(attempts=1, rotate=True), turn=2)
+    script = Script(A, B, C, options=ForwardOptions(attempts=1, order="rotate"), turn=2)
 
     script.sleep().sleep()
 
@@ -299,7 +375,7 @@ def test_a_truncated_reply_is_the_last_resort_of_a_client_on_udp() -> None:
 def test_silence_over_tcp_costs_one_try_when_a_truncated_reply_is_at_hand() -> None:
     script = Script(A, options=ForwardOptions(timeout_s=1.0)).reply(NOERROR, text=b"part", tc=True)
 
-    assert 1.0 == script.wake_in
+    assert 0.4 == script.wake_in
     assert Finish(b"part", A, None) == script.sleep().step
 
 
@@ -354,7 +430,7 @@ def test_a_server_that_does_not_take_our_opt_is_asked_without_it(rcode: int) -> 
         ForwardOptions,
         timeout_s=st.floats(1.0, 30.0),
         attempts=st.integers(1, 5),
-        rotate=st.booleans(),
+        order=st.sampled_from(("sequential", "fastest", "rotate")),
         edns0=st.booleans(),
     ),
     over_tcp=st.booleans(),

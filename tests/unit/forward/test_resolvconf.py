@@ -111,7 +111,9 @@ def test_numbers_are_held_within_their_bounds(options: str, timeout_s: float, at
 def test_the_options_of_forwarding_are_handed_on() -> None:
     conf = parse("options timeout:3 attempts:4 rotate edns0 trust-ad\n")
 
-    assert ForwardOptions(3.0, 4, rotate=True, edns0=True) == ForwardOptions.of(conf)
+    assert ForwardOptions(3.0, 4, "rotate", edns0=True) == ForwardOptions.of(conf)
+    assert ForwardOptions(3.0, 4, "fastest", edns0=True) == ForwardOptions.of(conf, "fastest")
+    assert ForwardOptions(5.0, 4, "sequential") == ForwardOptions.of(parse(""))
 
 
 @given(st.text())

@@ -1,0 +1,220 @@
+"""What is remembered of upstreams from one look-up to the next: how long each takes, and who is down.
+
+No I/O and no clock: times are seconds of any one monotonic clock. The memory of one upstream is in one of two states:
+
+| state | what happens                                                | what it becomes                                |
+|-------|-------------------------------------------------------------|------------------------------------------------|
+| up    | a reply, whatever it says but REFUSED, NOTIMP or FORMERR    | up; its time is smoothed in, its strikes are 0 |
+| up    | REFUSED, NOTIMP, FORMERR: perhaps it is lame for everything | a strike                                       |
+| up    | a malformed reply, a closed connection                      | a strike                                       |
+| up    | overtaken: silent for longer than expected, and another     | a strike; it is expected to take as long as it |
+|       | upstream has answered meanwhile                             | was silent                                     |
+| up    | the third strike in a row                                   | down                                           |
+| up    | silent for 0.4 s and longer than expected, or for 1.5 s;    | down                                           |
+|       | refused or unreachable by ICMP                              |                                                |
+| down  | any time                                                    | asked after all that are up; probed beside a   |
+|       |                                                             | live look-up 0.5 s, 1 s, 2 s … 30 s later      |
+| down  | a reply, as above                                           | up, at once                                    |
+
+A *probe* is a copy of a live question that nobody waits for. When every upstream is down all are asked in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from resolver.forward.failures import Failure
+from resolver.forward.upstreams import Upstream
+
+FIRST_PATIENCE_S = 0.4
+"""How long the first try of an upstream is waited for when nothing is known of it, before the next one is asked."""
+MIN_PATIENCE_S = 0.03
+"""However fast an upstream is: a scheduler's hiccup must not double its load."""
+LONG_S = 1.5
+"""Silence that is a time-out whatever was expected."""
+FACTOR = 1.2
+"""How much longer than expected a try is waited for."""
+STRIKES = 3
+PROBE_FIRST_S = 0.5
+PROBE_MOST_S = 30.0
+STALE_S = 30.0
+"""A time that was measured so long ago is measured again before it decides who is fastest."""
+HEDGES = 10.0
+"""How many look-ups in a row may ask a second upstream early."""
+HEDGES_PER_LOOKUP = 0.1
+"""What each look-up adds to that: in the long run one in ten is hedged, or an overload would be made worse."""
+
+_GAIN, _VARIATION_GAIN = 1 / 8, 1 / 4  # RFC 6298 2.3
+_DOWN_AT_ONCE = frozenset((Failure.CONNECTION_REFUSED, Failure.UNREACHABLE))
+_ALIVE = frozenset((Failure.SERVFAIL, Failure.TRUNCATED))
+_NOT_ITS_FAULT = frozenset((Failure.NO_SOCKET,))
+
+
+class Health:
+    """The memory of one upstream."""
+
+    __slots__ = ("_pause_s", "down_since", "last_failure", "probe_at", "rtt_s", "sampled_at", "strikes", "variation_s")
+
+    def __init__(self) -> None:
+        self.rtt_s: float | None = None
+        """Smoothed time from query to reply, in seconds; None before the first reply."""
+        self.variation_s = 0.0
+        self.strikes = 0
+        self.down_since: float | None = None
+        self.probe_at = 0.0
+        self.sampled_at = 0.0
+        self.last_failure: Failure | None = None
+        self._pause_s = PROBE_FIRST_S
+
+    @property
+    def is_down(self) -> bool:
+        """True when it is asked last."""
+        return self.down_since is not None
+
+    @property
+    def expected_s(self) -> float | None:
+        """The time within which nearly every reply comes; None before the first one."""
+        return None if self.rtt_s is None else self.rtt_s + 2 * self.variation_s
+
+    def sample(self, rtt_s: float, now: float) -> None:
+        """Smooth a measured time in (RFC 6298 2)."""
+        self.sampled_at = now
+        if self.rtt_s is None:
+            self.rtt_s, self.variation_s = rtt_s, rtt_s / 2
+            return
+        self.variation_s += _VARIATION_GAIN * (abs(self.rtt_s - rtt_s) - self.variation_s)
+        self.rtt_s += _GAIN * (rtt_s - self.rtt_s)
+
+    def rise(self) -> None:
+        """It has answered."""
+        self.strikes = 0
+        self.down_since = None
+        self._pause_s = PROBE_FIRST_S
+
+    def fall(self, now: float) -> None:
+        """It is down from now on, or still."""
+        if self.down_since is None:
+            self.down_since = now
+            self.probe_at = now + self._pause_s
+
+    def probed(self, now: float) -> None:
+        """A probe leaves now: the next one later, and later each time."""
+        self._pause_s = min(2 * self._pause_s, PROBE_MOST_S)
+        self.probe_at = now + self._pause_s
+
+
+class Memory:
+    """The memory of every upstream of a forwarder."""
+
+    def __init__(self) -> None:
+        self.health: dict[Upstream, Health] = {}
+        self.hedged = 0
+        """Look-ups in which a second upstream was asked before the first one's time was really over."""
+        self._hedges = HEDGES
+        self._has_down = False
+
+    def of(self, upstream: Upstream) -> Health:
+        """What is remembered of an upstream, to begin with nothing."""
+        found = self.health.get(upstream)
+        if found is None:
+            found = self.health[upstream] = Health()
+        return found
+
+    def is_down(self, upstream: Upstream) -> bool:
+        """True when it is asked last."""
+        found = self.health.get(upstream)
+        return found is not None and found.is_down
+
+    def forget(self, kept: Iterable[Upstream]) -> None:
+        """Keep the memory of these upstreams only."""
+        wanted = set(kept)
+        for upstream in [known for known in self.health if known not in wanted]:
+            del self.health[upstream]
+
+    def ordered(self, upstreams: Sequence[Upstream], *, fastest: bool) -> Sequence[Upstream]:
+        """The upstreams as they are to be asked: those that are up first, in the given order or by their time."""
+        if fastest:
+            upstreams = sorted(upstreams, key=lambda upstream: self.of(upstream).rtt_s or 0.0)
+        if not self._has_down:
+            return upstreams
+        down = [upstream for upstream in upstreams if self.is_down(upstream)]
+        if not down:
+            return upstreams
+        return (*(upstream for upstream in upstreams if upstream not in down), *down)
+
+    def patience_s(self, upstream: Upstream) -> float:
+        """How long a try of it is waited for before the next upstream is asked, in seconds."""
+        found = self.health.get(upstream)
+        expected = found.expected_s if found is not None else None
+        return FIRST_PATIENCE_S if expected is None else max(MIN_PATIENCE_S, FACTOR * expected)
+
+    def began(self) -> None:
+        """A look-up begins."""
+        self._hedges = min(HEDGES, self._hedges + HEDGES_PER_LOOKUP)
+
+    def may_hedge(self) -> bool:
+        """Whether a second upstream may be asked although the first one is hardly late; counts it if so."""
+        if self._hedges < 1:
+            return False
+        self._hedges -= 1
+        self.hedged += 1
+        return True
+
+    def replied(self, upstream: Upstream, rtt_s: float, failure: Failure | None, now: float) -> None:
+        """A reply came; ``failure`` is what its rcode amounts to, None for NOERROR and NXDOMAIN."""
+        found = self.of(upstream)
+        found.sample(rtt_s, now)
+        if failure is None or failure in _ALIVE:
+            found.rise()
+        else:
+            self._strike(found, failure, now)
+
+    def failed(self, upstream: Upstream, failure: Failure, now: float) -> None:
+        """A try came to nothing, without a reply that could be used."""
+        if failure in _NOT_ITS_FAULT:
+            return
+        found = self.of(upstream)
+        if failure in _DOWN_AT_ONCE:
+            found.last_failure = failure
+            self._fall(found, now)
+        else:
+            self._strike(found, failure, now)
+
+    def silent(self, upstream: Upstream, silence_s: float, *, overtaken: bool, now: float) -> None:
+        """A try has had no reply for so long; ``overtaken`` when another upstream has answered meanwhile."""
+        found = self.of(upstream)
+        expected = found.expected_s or 0.0
+        if silence_s >= LONG_S or (silence_s >= FIRST_PATIENCE_S and silence_s > FACTOR * expected):
+            found.last_failure = Failure.TIMEOUT
+            self._fall(found, now)
+        elif overtaken and silence_s > expected:
+            found.sample(silence_s, now)
+            self._strike(found, Failure.TIMEOUT, now)
+
+    def due(self, upstreams: Sequence[Upstream], now: float, *, fastest: bool = False) -> list[Upstream]:
+        """Those to which a copy of the present question is to go as a probe; they count as probed."""
+        if not self._has_down and not fastest:
+            return []
+        found = []
+        for upstream in upstreams:
+            known = self.health.get(upstream)
+            if known is None:
+                continue
+            if known.is_down:
+                if known.probe_at <= now:
+                    known.probed(now)
+                    found.append(upstream)
+            elif fastest and known.rtt_s is not None and known.sampled_at + STALE_S <= now:
+                known.sampled_at = now
+                found.append(upstream)
+        return found
+
+    def _strike(self, found: Health, failure: Failure, now: float) -> None:
+        found.strikes += 1
+        found.last_failure = failure
+        if found.strikes >= STRIKES:
+            self._fall(found, now)
+
+    def _fall(self, found: Health, now: float) -> None:
+        found.fall(now)
+        self._has_down = True

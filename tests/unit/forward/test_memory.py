@@ -1,0 +1,156 @@
+"""What is remembered of upstreams: the state table of `resolver.forward.memory`, row by row; the clock is a number."""
+
+from __future__ import annotations
+
+import pytest
+
+from resolver.forward.failures import Failure
+from resolver.forward.memory import PROBE_MOST_S, Memory
+from resolver.forward.upstreams import Upstream
+
+A, B = Upstream("192.0.2.1"), Upstream("192.0.2.2")
+LAME = (Failure.REFUSED, Failure.OTHER_RCODE)
+
+
+def replied(memory: Memory, rtt_s: float = 0.1, failure: Failure | None = None, times: int = 1) -> Memory:
+    for _ in range(times):
+        memory.replied(A, rtt_s, failure, 10.0)
+    return memory
+
+
+def test_the_time_of_replies_is_smoothed() -> None:
+    """RFC 6298 2.2 and 2.3."""
+    memory = replied(Memory(), 0.1)
+    assert (0.1, 0.05) == (memory.of(A).rtt_s, memory.of(A).variation_s)
+
+    replied(memory, 0.2)
+    assert (0.1125, 0.0625) == pytest.approx((memory.of(A).rtt_s, memory.of(A).variation_s))
+    assert pytest.approx(1.2 * (0.1125 + 2 * 0.0625)) == memory.patience_s(A)
+    assert 0.4 == memory.patience_s(B)
+
+
+@pytest.mark.parametrize("failure", LAME)
+def test_a_server_that_refuses_thrice_in_a_row_is_down(failure: Failure) -> None:
+    memory = replied(Memory(), failure=failure, times=2)
+    replied(memory)
+    replied(memory, failure=failure, times=2)
+    assert not memory.is_down(A)
+
+    replied(memory, failure=failure)
+    assert memory.is_down(A)
+    assert failure is memory.of(A).last_failure
+
+
+@pytest.mark.parametrize("failure", [Failure.SERVFAIL, Failure.TRUNCATED])
+def test_a_server_that_fails_for_a_name_is_there(failure: Failure) -> None:
+    assert not replied(Memory(), failure=failure, times=100).is_down(A)
+
+
+@pytest.mark.parametrize(
+    ("failure", "times"),
+    [
+        (Failure.CONNECTION_REFUSED, 1),
+        (Failure.UNREACHABLE, 1),
+        (Failure.MALFORMED, 3),
+        (Failure.DISCONNECTED, 3),
+    ],
+)
+def test_a_failure_counts_by_its_kind(failure: Failure, times: int) -> None:
+    memory = Memory()
+    for _ in range(times):
+        assert not memory.is_down(A)
+        memory.failed(A, failure, 10.0)
+
+    assert memory.is_down(A)
+
+
+def test_that_we_have_no_socket_is_no_fault_of_a_server() -> None:
+    memory = Memory()
+    for _ in range(10):
+        memory.failed(A, Failure.NO_SOCKET, 10.0)
+
+    assert not memory.is_down(A)
+
+
+@pytest.mark.parametrize(
+    ("rtt_s", "silence_s", "is_down"),
+    [
+        (None, 0.39, False),
+        (None, 0.4, True),
+        (0.1, 0.39, False),
+        (0.1, 0.41, True),
+        (0.5, 1.0, False),
+        (0.5, 1.5, True),
+    ],
+)
+def test_silence_counts_when_it_is_longer_than_expected(rtt_s: float | None, silence_s: float, is_down: bool) -> None:
+    memory = Memory() if rtt_s is None else replied(Memory(), rtt_s)
+    memory.silent(A, silence_s, overtaken=False, now=10.0)
+
+    assert is_down == memory.is_down(A)
+
+
+def test_who_is_overtaken_thrice_in_a_row_is_down() -> None:
+    """A dead server that was fast before is never waited for 0.4 s, so that is not what gives it away."""
+    memory = replied(Memory(), 0.001, times=50)
+    downs = []
+    for _ in range(3):
+        memory.silent(A, memory.patience_s(A), overtaken=True, now=10.0)
+        downs.append(memory.is_down(A))
+
+    assert [False, False, True] == downs
+
+
+def test_who_is_slow_of_a_sudden_is_expected_to_be_and_no_longer_hedged() -> None:
+    memory = replied(Memory(), 0.01, times=50)
+    for _ in range(2):
+        memory.silent(A, 0.06, overtaken=True, now=10.0)
+
+    assert memory.patience_s(A) > 0.06
+    memory.silent(A, 0.03, overtaken=True, now=10.0)
+    assert not memory.is_down(A), "that is what it takes"
+
+
+def test_a_server_that_is_down_is_probed_later_each_time_until_it_answers() -> None:
+    memory = Memory()
+    memory.failed(A, Failure.UNREACHABLE, 10.0)
+    now, pauses = 10.0, []
+    for _ in range(9):
+        before = now
+        while not memory.due((A, B), now):
+            now += 0.25
+        pauses.append(now - before)
+        memory.failed(A, Failure.UNREACHABLE, now)
+
+    assert [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, PROBE_MOST_S, PROBE_MOST_S, PROBE_MOST_S] == pauses
+
+    memory.replied(A, 0.01, None, now)
+    assert [] == memory.due((A, B), now + 1000.0)
+    memory.failed(A, Failure.UNREACHABLE, now)
+    assert [A] == memory.due((A, B), now + 0.5), "from the start again"
+
+
+def test_only_the_upstreams_of_the_look_up_are_probed() -> None:
+    memory = Memory()
+    memory.failed(A, Failure.UNREACHABLE, 10.0)
+
+    assert [] == memory.due((B,), 100.0)
+
+
+def test_where_the_fastest_is_asked_the_others_are_measured_now_and_then() -> None:
+    memory = Memory()
+    for upstream in (A, B):
+        memory.replied(upstream, 0.1, None, 10.0)
+
+    assert [] == memory.due((A, B), 39.0, fastest=True)
+    assert [A, B] == memory.due((A, B), 41.0, fastest=True)
+    assert [] == memory.due((A, B), 42.0, fastest=True)
+    assert [] == memory.due((A, B), 80.0)
+
+
+def test_what_is_no_longer_configured_is_forgotten() -> None:
+    memory = replied(Memory())
+    memory.replied(B, 0.1, None, 10.0)
+    memory.forget((B,))
+
+    assert [B] == list(memory.health)
