@@ -16,6 +16,8 @@ from resolver.errors import PydnsError
 COMMANDS = {
     "serve": ("resolver.cli.serve", "Answer on addresses of this machine."),
     "sidecar": ("resolver.cli.sidecar", "Answer at 127.0.0.11:53 inside a network namespace."),
+    "aardvark": ("resolver.cli.aardvark", "Answer for Podman's networks in the place of aardvark-dns."),
+    "agent": ("resolver.cli.agent", "Answer at 127.0.0.11:53 inside many network namespaces."),
     "check": ("resolver.cli.check", "Check configuration, registry and zones; show every fault."),
     "explain": ("resolver.cli.explain", "Tell why a name resolves as it does."),
     "networks": ("resolver.cli.networks", "Show what the registry holds."),
@@ -82,7 +84,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and end the process with its exit status; no traceback reaches a user."""
-    if sys.argv[1:2] in (["serve"], ["sidecar"]):
+    if sys.argv[1:2] in (["serve"], ["sidecar"], ["agent"], ["aardvark"]):
         # A reload that is asked for before there is anything to reload must not end the process.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -46,7 +46,9 @@ class SearchDomain:
         if known is not None:
             return known
         is_domain = question.key == self.domain
-        why = "this is the search domain" if is_domain else "nobody here has this name, and it ends in the search domain"
+        why = (
+            "this is the search domain" if is_domain else "nobody here has this name, and it ends in the search domain"
+        )
         rcode = NOERROR if is_domain else NXDOMAIN
         return Reply(negative(rcode, self.domain, view), why=f"{why}: such names are never forwarded")
 

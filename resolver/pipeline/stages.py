@@ -48,14 +48,15 @@ AUTO_HOST = "host"
 AUTO_GATEWAY = "gateway"
 
 _FAMILIES = (A, AAAA)
-_NO_SUCH_TYPE = "the name is known and has no record of this type; a known name is never forwarded"
+NO_SUCH_TYPE = "the name is known and has no record of this type; a known name is never forwarded"
+"""Why there is no answer to that, for every stage that knows names."""
 _ONLY_NAMES_BELOW = "there are names below this one, and nothing at it"
 _HOST_TYPES = frozenset((A, AAAA, MX, SRV, SVCB, HTTPS, ANY))
 """What is asked about a host or a service: for a single label these are never forwarded. NS, SOA, DS, DNSKEY and the
 like are asked about top-level domains, and are."""
 
 
-def _negative(rcode: int, apex: WireName, view: View, *, authoritative: bool = False) -> Answer:
+def negative(rcode: int, apex: WireName, view: View, *, authoritative: bool = False) -> Answer:
     """NXDOMAIN or NODATA with the SOA that lets a client remember it for a while (RFC 2308)."""
     soa = soa_rrset(apex, view.serial, view.settings.negative_ttl)
     return Answer(rcode, authority=(soa,), authoritative=authoritative)
@@ -76,7 +77,7 @@ def _of_match(question: Question, match: Match, view: View) -> Reply:
     if answer:
         return Reply(Answer(NOERROR, answer), keep=True, origins=match.origins)
     apex = question.qname if match.apex == question.key else match.apex
-    return Reply(_negative(NOERROR, apex, view), keep=True, origins=match.origins, why=_NO_SUCH_TYPE)
+    return Reply(negative(NOERROR, apex, view), keep=True, origins=match.origins, why=NO_SUCH_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +117,14 @@ class InternalNames:
                 soa = soa_rrset(question.qname, view.serial, view.settings.negative_ttl)
                 return Reply(Answer(NOERROR, (soa,), authoritative=True), keep=True, origins=origin)
             return Reply(
-                _negative(NOERROR, zone, view, authoritative=True), keep=True, origins=origin, why=_ONLY_NAMES_BELOW
+                negative(NOERROR, zone, view, authoritative=True), keep=True, origins=origin, why=_ONLY_NAMES_BELOW
             )
         relative = WireName(question.key[: -len(zone)] + b"\0")
         if relative not in self.names:
             below = any(is_below(name, relative) for name in self.names)
             why = _ONLY_NAMES_BELOW if below else "internal.names has no such name; nothing in this zone is forwarded"
-            negative = _negative(NOERROR if below else NXDOMAIN, zone, view, authoritative=True)
-            return Reply(negative, origins=origin, why=why)
+            missing = negative(NOERROR if below else NXDOMAIN, zone, view, authoritative=True)
+            return Reply(missing, origins=origin, why=why)
         addresses = self.names[relative]
         auto = addresses is None
         addresses = view.gateways if addresses is None else addresses
@@ -131,8 +132,8 @@ class InternalNames:
         if answer:
             why = '"auto" is the gateway of the asker' if auto else ""
             return Reply(Answer(NOERROR, answer, authoritative=True), keep=True, origins=origin, why=why)
-        why = _NO_SUCH_TYPE if addresses else '"auto" is the gateway of the asker, and none is known'
-        return Reply(_negative(NOERROR, zone, view, authoritative=True), keep=True, origins=origin, why=why)
+        why = NO_SUCH_TYPE if addresses else '"auto" is the gateway of the asker, and none is known'
+        return Reply(negative(NOERROR, zone, view, authoritative=True), keep=True, origins=origin, why=why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +169,9 @@ class RegistryNames:
             additional.extend(rrset for rrset in rrsets if rrset.rdatas)
         if not rdatas:
             why = "the name behind the service is known and has no such port; a known name is never forwarded"
-            return Reply(_negative(NXDOMAIN, match.apex, view), origins=match.origins, why=why)
+            return Reply(negative(NXDOMAIN, match.apex, view), origins=match.origins, why=why)
         if question.qtype not in (SRV, ANY):
-            return Reply(_negative(NOERROR, match.apex, view), keep=True, origins=match.origins, why=_NO_SUCH_TYPE)
+            return Reply(negative(NOERROR, match.apex, view), keep=True, origins=match.origins, why=NO_SUCH_TYPE)
         srv = RRset(question.qname, SRV, match.ttl, tuple(dict.fromkeys(rdatas)))
         return Reply(Answer(NOERROR, (srv,), additional=tuple(additional)), keep=True, origins=match.origins)
 
@@ -199,13 +200,13 @@ class ReverseNames:
             target, ttl, origin = known
             if question.qtype in (PTR, ANY):
                 return Reply(Answer(NOERROR, (ptr_rrset(question.qname, ttl, target),)), keep=True, origins=(origin,))
-            return Reply(_negative(NOERROR, question.qname, view), keep=True, origins=(origin,), why=_NO_SUCH_TYPE)
+            return Reply(negative(NOERROR, question.qname, view), keep=True, origins=(origin,), why=NO_SUCH_TYPE)
         for subnet, network in view.subnets.holding(address):
             if prefix.prefixlen >= subnet.prefixlen:
                 # Between the subnet's own reverse zone and its addresses names exist, empty (RFC 8020).
                 rcode = NOERROR if is_exact and not is_address else NXDOMAIN
                 why = f"{subnet} is a subnet of network {network!r}: no reverse name in it is forwarded"
-                return Reply(_negative(rcode, reverse_apex(subnet), view), why=why)
+                return Reply(negative(rcode, reverse_apex(subnet), view), why=why)
         return None
 
 
@@ -252,10 +253,10 @@ class ForwardPolicy:
                 is_network = suffix == question.key
                 how = "this is" if is_network else "nobody here has this name, and it ends in"
                 why = f"{how} the name of network {to_text(suffix)[:-1]!r}: such names are never forwarded"
-                return Reply(_negative(NOERROR if is_network else NXDOMAIN, suffix, view), why=why)
+                return Reply(negative(NOERROR if is_network else NXDOMAIN, suffix, view), why=why)
         if not self.forward_single_labels and question.qtype in _HOST_TYPES and label_count(question.key) == 1:
             why = "nobody in this view has this name, and a single label is not forwarded (answers.single_label)"
-            return Reply(_negative(NXDOMAIN, ROOT, view), why=why)
+            return Reply(negative(NXDOMAIN, ROOT, view), why=why)
         if view.is_internal and not view.servers:
             text = "this client is only on internal networks"
             return Reply(Answer(SERVFAIL, ede=(EDE_PROHIBITED, text)))
