@@ -11,7 +11,7 @@ import ipaddress
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -22,7 +22,7 @@ from resolver.counters import ServerStats
 from resolver.errors import Fault, StartError
 from resolver.forward.forwarder import Forwarder
 from resolver.forward.policy import ForwardOptions
-from resolver.forward.upstreams import Upstream, parse_upstream
+from resolver.forward.upstreams import Upstream
 from resolver.hostconf import HostResolvConf
 from resolver.pipeline.podman import chain_for_podman
 from resolver.registry.model import Contribution, Snapshot
@@ -250,7 +250,7 @@ class Aardvark:
         common = AskerState(
             views=self._views,
             chain=self._chain,
-            upstreams=upstreams_of(_usable(self._resolv_conf.conf.nameservers)[:MAX_SERVERS]),
+            upstreams=upstreams_of(self._resolv_conf.conf.nameservers[:MAX_SERVERS]),
             own_upstreams=upstreams_of,
             options=ForwardOptions.of(self._resolv_conf.conf),
             askers=askers_of(self._store.snapshot),
@@ -301,19 +301,6 @@ def _is_tentative(host: str) -> bool:
             if bytes.fromhex(digits) == address.packed and int(flags, 16) & _IFA_F_TENTATIVE:
                 return True
     return False
-
-
-def _usable(nameservers: Iterable[str]) -> tuple[str, ...]:
-    """The addresses at which a server can be asked; resolv.conf may have any."""
-    usable = []
-    for address in nameservers:
-        try:
-            parse_upstream(address)
-        except ValueError as error:
-            log.warning("resolv.conf: %s", error)
-        else:
-            usable.append(address)
-    return tuple(usable)
 
 
 def _nothing_in(path: Path, folder: Folder) -> str:

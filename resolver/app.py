@@ -248,6 +248,7 @@ class Server:
         for key, mine, theirs in (
             ("metrics.listen", self.settings.metrics, settings.metrics),
             ("docker and podman", self.settings.daemons, settings.daemons),
+            ("registry.aardvark", self.settings.aardvark, settings.aardvark),
         ):
             if mine != theirs:
                 log.warning("a change of %s is taken over at the next start only", key)

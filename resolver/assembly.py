@@ -46,12 +46,17 @@ def view_settings(settings: Settings, fallback_gateways: tuple[IPAddress, ...]) 
 
 
 def live_sources(settings: Settings) -> tuple[LiveSource, ...]:
-    """The daemons that tell what exists, not yet started."""
-    if not settings.daemons:
-        return ()
-    from resolver.sources.docker.source import DockerSource
+    """Who tells what exists, not yet started: daemons, and the folder that netavark writes."""
+    sources: list[LiveSource] = []
+    if settings.daemons:
+        from resolver.sources.docker.source import DockerSource
 
-    return tuple(DockerSource(daemon) for daemon in settings.daemons)
+        sources.extend(DockerSource(daemon) for daemon in settings.daemons)
+    if settings.aardvark is not None:
+        from resolver.sources.aardvark import AardvarkSource
+
+        sources.append(AardvarkSource(settings.aardvark))
+    return tuple(sources)
 
 
 def pin_of(settings: Settings) -> Pin | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
+from resolver.config.agent import agent_settings
 from resolver.config.schema import ConfigSpec, DaemonSpec, Settings
 from resolver.errors import ConfigError, Fault
 from resolver.forward.upstreams import Upstream, parse_upstream
@@ -133,6 +134,8 @@ class _Loader:
             for name, section, default in (("docker", spec.docker, DOCKER_HOST), ("podman", spec.podman, PODMAN_HOST))
             if section is not None
         )
+        folder = spec.registry.aardvark
+        aardvark = None if folder is None else self._path(folder, ("registry", "aardvark"))
         return Settings(
             listen=tuple(listen),
             networks=tuple(spec.server.networks),
@@ -142,7 +145,7 @@ class _Loader:
                 # The sample is for those who have nothing else.
                 spec.registry.files,
                 ("registry", "files"),
-                [] if daemons else [shipped_zones() / "networks.toml"],
+                [] if daemons or aardvark else [shipped_zones() / "networks.toml"],
             ),
             zone_paths=self._paths(spec.registry.zones, ("registry", "zones"), self._default_zones),
             ttl=spec.answers.ttl,
@@ -155,6 +158,8 @@ class _Loader:
             max_in_flight=spec.forward.max_in_flight,
             metrics=metrics,
             daemons=daemons,
+            aardvark=aardvark,
+            agent=agent_settings(spec.agent, self._report),
             is_stated=self._stated,
             config_file=self._file,
         )

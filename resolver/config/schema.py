@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from resolver.config.agent import AgentSettings, AgentSpec
 from resolver.forward.upstreams import Upstream
 from resolver.server.listeners import Address
 from resolver.sources.docker.settings import DaemonSettings
@@ -31,6 +32,7 @@ class RegistrySpec(msgspec.Struct, forbid_unknown_fields=True):
 
     files: list[str] | None = None
     zones: list[str] | None = None
+    aardvark: str | None = None
 
 
 class AnswersSpec(msgspec.Struct, forbid_unknown_fields=True):
@@ -84,6 +86,7 @@ class ConfigSpec(msgspec.Struct, forbid_unknown_fields=True):
     metrics: MetricsSpec = msgspec.field(default_factory=MetricsSpec)
     docker: DaemonSpec | None = None
     podman: DaemonSpec | None = None
+    agent: AgentSpec = msgspec.field(default_factory=AgentSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,9 @@ class Settings:
     max_in_flight: int
     metrics: Address | None
     daemons: tuple[DaemonSettings, ...] = ()
+    aardvark: Path | None = None
+    """The folder of network files that netavark writes, if it is to be read."""
+    agent: AgentSettings = field(default_factory=AgentSettings)
     is_stated: frozenset[str] = field(default=frozenset())
     """The dotted keys that somebody wrote: what is only a default may give way (a taken metrics port)."""
     config_file: Path | None = None

@@ -16,6 +16,7 @@ DEFAULT_TIMEOUT_S = 5.0
 DEFAULT_ATTEMPTS = 2
 MAX_TIMEOUT_S = 30.0
 MAX_ATTEMPTS = 5
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,15 @@ class ResolvConf:
 
 
 def parse_nameserver(word: str) -> str | None:
-    """The canonical address in ``word`` (``%scope`` kept, as in ``fe80::1%eth0``), or None."""
+    """The canonical address in ``word`` (``%scope`` kept, as in ``fe80::1%eth0``), or None.
+
+    A multicast or broadcast address is none: no one server is there.
+    """
     try:
-        return str(ipaddress.ip_address(word))
+        address = ipaddress.ip_address(word)
     except ValueError:
         return None
+    return None if address.is_multicast or address == _BROADCAST else str(address)
 
 
 def parse(text: str) -> ResolvConf:

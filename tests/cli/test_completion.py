@@ -38,7 +38,7 @@ def completed(*words: str, cwd: Path | None = None) -> list[str]:
     [
         (["se"], ["serve"]),
         (["s"], ["serve", "sidecar"]),
-        ([""], ["serve", "sidecar", "check", "explain", "networks", "completion"]),
+        ([""], ["serve", "sidecar", "aardvark", "agent", "check", "explain", "networks", "completion"]),
         (["serve", "--li"], ["--listen"]),
         (["explain", "--e"], ["--endpoint"]),
         (["completion", ""], ["bash", "zsh", "fish"]),

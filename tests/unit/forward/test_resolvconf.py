@@ -122,3 +122,10 @@ def test_no_text_is_an_error(text: str) -> None:
 
     assert 1.0 <= conf.timeout_s <= 30.0
     assert 1 <= conf.attempts <= 5
+
+
+@pytest.mark.parametrize("word", ["224.0.0.251", "ff02::fb", "255.255.255.255"])
+def test_a_multicast_or_broadcast_address_is_no_server(word: str) -> None:
+    conf = parse(f"nameserver {word}\nnameserver 192.0.2.1\n")
+
+    assert (("192.0.2.1",), (word,)) == (conf.nameservers, conf.invalid_nameservers)
