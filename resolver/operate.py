@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
-from resolver.counters import ServerStats
+from resolver.counters import ServerStats, SourceCounts
 from resolver.errors import PydnsError
 from resolver.explain import Asked, explain
 from resolver.listing import networks_of
 from resolver.ops.http import HttpServer, Page, Parameters, metrics_application
-from resolver.ops.metrics import ReloadCounts, UpstreamCounts, registry_of
+from resolver.ops.metrics import AgentCounts, ReloadCounts, UpstreamCounts, registry_of
 
 if TYPE_CHECKING:
     from resolver.app import Server
@@ -21,6 +21,17 @@ _T = TypeVar("_T")
 
 ANSWER_S = 2.0
 """How long the event loop may take to answer before the server counts as stuck."""
+
+
+@runtime_checkable
+class HasNamespaces(Protocol):
+    """A server that is an agent's."""
+
+    def agent_counts(self) -> AgentCounts:
+        """How it does with its namespaces."""
+
+    def agent_targets(self) -> list[dict[str, Any]]:
+        """Each namespace, how far it has come, and why no further."""
 
 
 class ServerReadings:
@@ -48,15 +59,23 @@ class ServerReadings:
 
     def reloads(self) -> Mapping[str, ReloadCounts]:
         """By kind of input."""
-        return self._server.content.reloads
+        return self._server.reloads
+
+    def sources(self) -> Mapping[str, SourceCounts]:
+        """How the daemons do that tell what exists, by source."""
+        return {source.name: source.counts for source in self._server.content.live}
 
     def faults(self) -> int:
         """How many things are wrong with the files now."""
-        return len(self._server.content.faults)
+        return len(self._server.faults)
 
     def repairs(self) -> int | None:
         """How often redirect rules were put back."""
         return self._server.repairs()
+
+    def agent(self) -> AgentCounts | None:
+        """How an agent does with its namespaces."""
+        return self._server.agent_counts() if isinstance(self._server, HasNamespaces) else None
 
 
 def http_server(sock: socket.socket, server: Server) -> HttpServer:
@@ -73,7 +92,7 @@ def http_server(sock: socket.socket, server: Server) -> HttpServer:
 
     def healthz(_: Parameters) -> tuple[str, object]:
         try:
-            faults = on_loop(lambda: server.content.faults)
+            faults = on_loop(lambda: server.faults)
         except TimeoutError:
             return "503 Service Unavailable", {"status": "stuck"}
         status = "degraded" if any(not fault.is_warning for fault in faults) else "ok"
@@ -100,6 +119,10 @@ def http_server(sock: socket.socket, server: Server) -> HttpServer:
     def networks(_: Parameters) -> tuple[str, object]:
         return "200 OK", on_loop(lambda: networks_of(server.content.views.snapshot))
 
+    def agent(_: Parameters) -> tuple[str, object]:
+        assert isinstance(server, HasNamespaces)
+        return "200 OK", on_loop(server.agent_targets)
+
     def registry() -> Any:
         return registry_of(_OnLoop(ServerReadings(server), on_loop))
 
@@ -109,6 +132,8 @@ def http_server(sock: socket.socket, server: Server) -> HttpServer:
         "/explain": explanation,
         "/networks": networks,
     }
+    if isinstance(server, HasNamespaces):
+        pages["/agent"] = agent
     return HttpServer(sock, metrics_application(registry), pages)
 
 
@@ -123,3 +148,8 @@ class _OnLoop(ServerReadings):
         """The server's counters, the hits of ready replies included."""
         stats: ServerStats = self._on_loop(super().server)
         return stats
+
+    def agent(self) -> AgentCounts | None:
+        """How an agent does with its namespaces."""
+        counts: AgentCounts | None = self._on_loop(super().agent)
+        return counts

@@ -6,12 +6,13 @@ clients. The components only count; nothing of prometheus_client is imported bef
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resolver import __version__
-from resolver.counters import BUCKETS_S, OTHER_TYPE, TRANSPORT_LABELS, Histogram, ServerStats
+from resolver.counters import BUCKETS_S, OTHER_TYPE, TRANSPORT_LABELS, Histogram, ServerStats, SourceCounts
 from resolver.wire.constants import rcode_name, type_name
 
 if TYPE_CHECKING:
@@ -38,6 +39,20 @@ class UpstreamCounts(Protocol):
         """By reason, a string."""
 
 
+@dataclass(frozen=True, slots=True)
+class AgentCounts:
+    """How an agent does with its namespaces."""
+
+    attached: int = 0
+    """Those attached now."""
+    failing: int = 0
+    """Those that ought to be and could not be, so far."""
+    failures: int = 0
+    """Attempts that failed."""
+    durations: Histogram = field(default_factory=Histogram)
+    """From the first look at a namespace to its being served."""
+
+
 class Readings(Protocol):
     """Where the figures are read; the composition root gives it."""
 
@@ -56,11 +71,17 @@ class Readings(Protocol):
     def reloads(self) -> Mapping[str, ReloadCounts]:
         """By kind of input."""
 
+    def sources(self) -> Mapping[str, SourceCounts]:
+        """How the daemons do that tell what exists, by source."""
+
     def faults(self) -> int:
         """How many things are wrong with the files now."""
 
     def repairs(self) -> int | None:
         """How often redirect rules were put back; None when there is no namespace to look after."""
+
+    def agent(self) -> AgentCounts | None:
+        """How an agent does with its namespaces; None when there is no agent."""
 
 
 class PydnsCollector:
@@ -87,10 +108,30 @@ class PydnsCollector:
         yield size
         yield GaugeMetricFamily("pydns_faults", "Faults in the files now, warnings too.", value=readings.faults())
         yield from self._reloads(readings.reloads())
+        yield from self._sources(readings.sources())
         if (repairs := readings.repairs()) is not None:
             yield CounterMetricFamily(
                 "pydns_redirect_repairs", "How often redirect rules were found damaged and put back.", value=repairs
             )
+        if (agent := readings.agent()) is not None:
+            yield from self._agent(agent)
+
+    def _agent(self, counts: AgentCounts) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        yield GaugeMetricFamily("pydns_agent_attached", "Namespaces that are attached now.", value=counts.attached)
+        yield GaugeMetricFamily(
+            "pydns_agent_failing", "Namespaces that could not be attached so far.", value=counts.failing
+        )
+        yield CounterMetricFamily(
+            "pydns_agent_attach_failures", "Attempts to attach that failed.", value=counts.failures
+        )
+        yield _histogram(
+            "pydns_agent_attach_duration_seconds",
+            "From the first look at a namespace to its being served.",
+            [],
+            {(): counts.durations},
+        )
 
     def _server(self, stats: ServerStats) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily
@@ -158,6 +199,54 @@ class PydnsCollector:
             failures.add_metric([name], counts.failures)
             at.add_metric([name], counts.last_success)
         yield from (successes, failures, at)
+
+    def _sources(self, sources: Mapping[str, SourceCounts]) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        families: list[tuple[GaugeMetricFamily | CounterMetricFamily, Callable[[SourceCounts], float]]] = [
+            (
+                GaugeMetricFamily("pydns_source_up", "1 while a source's daemon answers.", labels=["source"]),
+                lambda counts: float(counts.is_up),
+            ),
+            (
+                CounterMetricFamily("pydns_source_events", "Events taken over.", labels=["source"]),
+                lambda counts: counts.events,
+            ),
+            (
+                CounterMetricFamily("pydns_source_syncs", "Full syncs that came through.", labels=["source"]),
+                lambda counts: counts.syncs,
+            ),
+            (
+                CounterMetricFamily(
+                    "pydns_source_sync_failures", "Connections and full syncs that failed.", labels=["source"]
+                ),
+                lambda counts: counts.failures,
+            ),
+            (
+                CounterMetricFamily(
+                    "pydns_source_skipped", "Things that made no sense and were left out.", labels=["source"]
+                ),
+                lambda counts: counts.skipped,
+            ),
+            (
+                GaugeMetricFamily(
+                    "pydns_source_last_sync_timestamp_seconds",
+                    "When the last full sync came through, as Unix time.",
+                    labels=["source"],
+                ),
+                lambda counts: counts.last_sync,
+            ),
+            (
+                GaugeMetricFamily(
+                    "pydns_source_sync_duration_seconds", "How long the last full sync took.", labels=["source"]
+                ),
+                lambda counts: counts.sync_s,
+            ),
+        ]
+        for family, read in families:
+            for name, counts in sources.items():
+                family.add_metric([name], read(counts))
+            yield family
 
 
 def _histogram(
