@@ -24,6 +24,7 @@ from resolver.config.schema import Settings
 from resolver.content import CONFIG, Content, Reloads
 from resolver.errors import ConfigError, Fault, PydnsError, StartError
 from resolver.forward.forwarder import Forwarder, no_namespace
+from resolver.forward.lookups import Lookups
 from resolver.forward.policy import ForwardOptions
 from resolver.forward.resolvconf import ResolvConf
 from resolver.forward.transports import SocketFactory
@@ -85,6 +86,7 @@ class Server:
         self.swapped: Callable[[], None] = lambda: None
         """Called when answers are made from another state than before."""
         self.forwarder: Forwarder
+        self.lookups: Lookups
         self.responder: Responder
         self.listeners: Listeners
 
@@ -105,12 +107,13 @@ class Server:
             raise ConfigError([*(fault for fault in self.content.faults if not fault.is_warning), *faults])
         self.resolv_conf.refresh()
         self.forwarder = Forwarder(max_in_flight=self.settings.max_in_flight)
-        self.responder = Responder(self.make_state(), self.forwarder)
+        self.lookups = Lookups(self.forwarder)
+        self.responder = Responder(self.make_state(), self.lookups)
         self.listeners = Listeners(self.responder, tcp_limits(self.settings))
 
     def join(self, restate: Callable[[State], State]) -> Responder:
         """Another responder beside the server's own, with the same counters; ``restate`` makes its state of ours."""
-        responder = Responder(restate(self.responder.state), self.forwarder, self.responder.stats)
+        responder = Responder(restate(self.responder.state), self.lookups, self.responder.stats)
         self._joined[responder] = restate
         return responder
 

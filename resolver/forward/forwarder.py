@@ -46,9 +46,11 @@ class Outcome:
     upstream: Upstream | None
     """Whose reply it is."""
     ede: tuple[int, str] | None
-    """Without a reply: the extended error of our own SERVFAIL, or REFUSED (RFC 8914)."""
+    """The extended error of our own SERVFAIL or REFUSED (RFC 8914), or one to add to the reply."""
     refused: bool = False
     """True when the look-up was turned away because too many are under way."""
+    is_cached: bool = False
+    """True when nobody was asked for it."""
 
 
 _TOO_MANY: Final = Outcome(None, None, (EDE_OTHER, "too many look-ups are under way"), refused=True)

@@ -28,7 +28,7 @@ from resolver.wire.constants import (
 )
 from resolver.wire.query import Query
 from resolver.wire.records import Record, walk
-from resolver.wire.reply import opt_record
+from resolver.wire.reply import ede_option, opt_record
 
 _HEADER = struct.Struct("!HHHHHH")
 _FLAGS_AND_COUNTS = struct.Struct("!HHHHH")
@@ -133,8 +133,10 @@ def verify(query: Query, query_id: int, reply: bytes) -> Accept | Ignore | Fail:
     return Accept(rcode, bool(flags & TC))
 
 
-def fit(query: Query, reply: bytes, limit: int) -> bytes:
+def fit(query: Query, reply: bytes, limit: int, ede: tuple[int, str] | None = None) -> bytes:
     """The upstream's reply as ours to ``query``, in at most ``limit`` octets (512 or more).
+
+    ``ede`` is an extended error of our own beside the upstream's, for a client with EDNS (RFC 8914 3).
 
     TC is set when answers had to be left out. Id, question, RD and CD are the client's, RA is set; AD stays for a
     client that asked for it (RFC 6840 5.8). An OPT is hop by hop (RFC 6891 6.1.1): a client that sent one gets one,
@@ -153,7 +155,7 @@ def fit(query: Query, reply: bytes, limit: int) -> bytes:
     if opt is None:
         body = reply[start:end]
         if edns is not None:
-            tail = opt_record(edns, NOERROR, None)
+            tail = opt_record(edns, NOERROR, ede)
     else:
         body = reply[start : opt.offset]
         additionals -= 1
@@ -163,7 +165,7 @@ def fit(query: Query, reply: bytes, limit: int) -> bytes:
             additionals += len(moved) - records_behind
         if edns is not None:
             ttl = opt.ttl & ~DO | (DO if edns.do else 0)
-            options = reply[opt.rdata_offset : opt.end]
+            options = reply[opt.rdata_offset : opt.end] + (b"" if ede is None else ede_option(ede))
             tail = _OPT.pack(0, OPT, EDNS_UDP_SIZE, ttl, len(options)) + options
         elif opt.ttl >> 24:  # the rcode's upper bits go with the OPT, and what is left would be another rcode
             flags = flags & ~RCODE_MASK | SERVFAIL

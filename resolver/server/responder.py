@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from resolver.counters import OTHER_TYPE, TCP4, ServerStats
-from resolver.forward.forwarder import Forwarder, Outcome, no_namespace
+from resolver.forward.forwarder import Done, Outcome, no_namespace
 from resolver.forward.policy import ForwardOptions
 from resolver.forward.replies import fit
 from resolver.forward.transports import SocketFactory
@@ -77,10 +78,25 @@ class State:
         return self.views.of_client(host)
 
 
+class Resolver(Protocol):
+    """Who looks up what is forwarded: a `Forwarder`, or `Lookups` with a cache in front of one."""
+
+    def resolve(
+        self,
+        query: Query,
+        upstreams: Sequence[Upstream],
+        over_tcp: bool,
+        done: Done,
+        options: ForwardOptions,
+        in_namespace: SocketFactory,
+    ) -> None:
+        """As `Forwarder.resolve`."""
+
+
 class Responder:
     """Answers messages from the current state."""
 
-    def __init__(self, state: State, forwarder: Forwarder, stats: ServerStats | None = None) -> None:
+    def __init__(self, state: State, forwarder: Resolver, stats: ServerStats | None = None) -> None:
         """``stats`` are given where several responders count together."""
         self.stats = stats or ServerStats()
         self.in_flight = 0
@@ -211,11 +227,12 @@ class Responder:
                 elif forward.chased:
                     reply = chase.join(query, forward.chased, outcome.reply, limit)
                 else:
-                    reply = fit(query, outcome.reply, limit)
+                    reply = fit(query, outcome.reply, limit, outcome.ede)
             except Exception:
                 self._fail(query, transport, send, started)
                 return
-            self._finish(reply, reply[3] & RCODE_MASK, "forward", send, started)
+            stage = "cache" if outcome.is_cached else "forward"
+            self._finish(reply, reply[3] & RCODE_MASK, stage, send, started)
 
         self.in_flight += 1
         self._forwarder.resolve(asked, upstreams, transport >= TCP4, done, state.options, state.in_namespace)

@@ -65,13 +65,16 @@ class Packed:
 
 def opt_record(edns: Edns, rcode: int, ede: tuple[int, str] | None) -> bytes:
     """The OPT record of a reply: our UDP size, the client's DO, the upper bits of the rcode, an EDE if there is one."""
-    options = b""
-    if ede is not None:
-        code, text = ede
-        payload = code.to_bytes(2, "big") + text.encode()
-        options = struct.pack("!HH", OPTION_EDE, len(payload)) + payload
+    options = b"" if ede is None else ede_option(ede)
     ttl = rcode >> 4 << 24 | (DO if edns.do else 0)
     return _OPT_FIXED.pack(0, OPT, EDNS_UDP_SIZE, ttl, len(options)) + options
+
+
+def ede_option(ede: tuple[int, str]) -> bytes:
+    """An extended error, INFO-CODE and EXTRA-TEXT, as an option of the OPT record (RFC 8914 2)."""
+    code, text = ede
+    payload = code.to_bytes(2, "big") + text.encode()
+    return struct.pack("!HH", OPTION_EDE, len(payload)) + payload
 
 
 def error_reply(wire: bytes, rcode: int) -> bytes:

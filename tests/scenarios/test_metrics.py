@@ -112,8 +112,8 @@ def test_upstreams_are_counted_by_address(serve: Serve) -> None:
         live = serve(upstreams=[dead, str(good)])
         for number in range(5):
             assert answers(live.udp(f"name-{number}.example.")) == ["192.0.2.1"]
-        assert live.count("pydns_forward_requests_total", to=dead) == 5
-        assert live.count("pydns_forward_failures_total", to=dead, reason="connection_refused") == 5
+        assert live.count("pydns_forward_requests_total", to=dead) < 5, "it is down from the first on, but for probes"
+        assert live.count("pydns_forward_failures_total", to=dead, reason="connection_refused") >= 1
         assert live.count("pydns_forward_requests_total", to=str(good)) == 5
         assert live.count("pydns_forward_request_duration_seconds_count", to=str(good)) == 5
         assert live.count("pydns_forward_failures_total", to=str(good)) == 0

@@ -1,0 +1,224 @@
+"""Replies of upstreams, kept for as long as they say (RFC 1035, RFC 2308, RFC 8767). No I/O and no clock.
+
+What is kept is the reply itself and where its TTLs stand in it: a hit is a copy with the TTLs counted down. Memory is
+bounded in octets; when it is full what was not asked for the longest goes first (LRU).
+
+| what                                            | for how long                                                    |
+|-------------------------------------------------|-----------------------------------------------------------------|
+| records                                         | the smallest TTL of the answer, between `min_ttl` and `max_ttl` |
+| NXDOMAIN, NODATA with a SOA                     | the smaller of its TTL and its MINIMUM, at most                 |
+|                                                 | `max_negative_ttl` (RFC 2308 5)                                 |
+| the same without a SOA, a referral              | not                                                             |
+| SERVFAIL                                        | `servfail_ttl`, at most 5 s (RFC 2308 7.1)                      |
+| any other rcode, TC                             | not                                                             |
+| anything but SERVFAIL, when its time is over    | `stale_s` longer, given out with a TTL of 30 s when no upstream |
+|                                                 | has a better answer (RFC 8767)                                  |
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+
+from resolver.wire.constants import ANY, NOERROR, NXDOMAIN, OPT, RCODE_MASK, SERVFAIL, SOA, TC
+from resolver.wire.name import WireName, is_below
+from resolver.wire.query import Query
+from resolver.wire.records import Record, walk
+
+ENTRY_SIZE = 600
+"""Octets that an entry takes beside its reply, keys and objects of Python's included, as measured."""
+STALE_TTL = 30
+PREFETCH_SHARE = 0.1
+"""A popular name is fetched anew in the last tenth of its time."""
+POPULAR_HITS = 3
+MAX_SERVFAIL_TTL = 5
+
+_COUNTS = struct.Struct("!HHH")
+_TTL = struct.Struct("!I")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """How much is kept, and for how long; times in seconds."""
+
+    size: int = 4 << 20
+    """Octets; 0 keeps nothing."""
+    min_ttl: int = 0
+    max_ttl: int = 86400
+    max_negative_ttl: int = 3600
+    servfail_ttl: int = 2
+    stale_s: int = 3600
+    """How long after its time an answer may still be given when upstreams fail; 0 for never."""
+    prefetch: bool = True
+
+
+class Entry:
+    """One reply."""
+
+    __slots__ = ("_ttls", "hits", "is_being_fetched", "name", "qtype", "rcode", "reply", "size", "stored_at", "ttl")
+
+    def __init__(
+        self, name: WireName, qtype: int, rcode: int, reply: bytes, ttls: tuple[tuple[int, int], ...], ttl: int
+    ) -> None:
+        self.name = name
+        self.qtype = qtype
+        self.rcode = rcode
+        self.reply = reply
+        self.ttl = ttl
+        """Seconds for which it is good."""
+        self.stored_at = 0.0
+        self.hits = 0
+        self.is_being_fetched = False
+        self.size = len(reply) + ENTRY_SIZE + 16 * len(ttls)
+        self._ttls = ttls
+
+    def left_s(self, now: float) -> float:
+        """Seconds for which it is still good; negative when its time is over."""
+        return self.stored_at + self.ttl - now
+
+    def counted_down(self, now: float) -> bytes:
+        """The reply with its TTLs as they are now."""
+        age = int(now - self.stored_at)
+        reply = bytearray(self.reply)
+        for offset, ttl in self._ttls:
+            _TTL.pack_into(reply, offset, ttl - age if ttl > age else 0)
+        return bytes(reply)
+
+    def stale(self) -> bytes:
+        """The reply when its time is over: with TTLs that have it asked for again soon (RFC 8767 4)."""
+        reply = bytearray(self.reply)
+        for offset, _ in self._ttls:
+            _TTL.pack_into(reply, offset, STALE_TTL)
+        return bytes(reply)
+
+
+class Cache:
+    """Replies by what `shared.key_of` says of their questions."""
+
+    def __init__(self, settings: CacheSettings) -> None:
+        self.settings = settings
+        self.size = 0
+        """Octets that are taken now."""
+        self.hits = 0
+        self.misses = 0
+        self.stale_hits = 0
+        self.prefetches = 0
+        self.evictions = 0
+        self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Hashable, now: float) -> Entry | None:
+        """The entry of a question that is still good; counts a hit or a miss."""
+        entry = self._entries.get(key)
+        if entry is None or entry.left_s(now) <= 0:
+            self.misses += 1
+            return None
+        self._entries.move_to_end(key)
+        entry.hits += 1
+        self.hits += 1
+        return entry
+
+    def is_worth_fetching(self, entry: Entry, now: float) -> bool:
+        """Whether an entry is popular and soon over, so that it is to be fetched before anybody has to wait; once."""
+        if not self.settings.prefetch or entry.is_being_fetched or entry.hits < POPULAR_HITS or entry.rcode == SERVFAIL:
+            return False
+        if entry.left_s(now) > entry.ttl * PREFETCH_SHARE:
+            return False
+        entry.is_being_fetched = True
+        self.prefetches += 1
+        return True
+
+    def stale(self, key: Hashable, now: float) -> Entry | None:
+        """The entry of a question whose time is over, while it may be given out for want of a better one."""
+        entry = self._entries.get(key)
+        if entry is None or entry.rcode == SERVFAIL or entry.left_s(now) + self.settings.stale_s < 0:
+            return None
+        return entry
+
+    def put(self, key: Hashable, query: Query, reply: bytes, now: float) -> None:
+        """Keep a reply, which `shared.shareable` has made, if it may be kept."""
+        entry = entry_of(query, reply, self.settings)
+        if entry is None or entry.size > self.settings.size:
+            return
+        if entry.rcode == SERVFAIL and self.stale(key, now) is not None:
+            return  # what is known is better than that it cannot be had just now
+        entry.stored_at = now
+        self._drop(key)
+        self._entries[key] = entry
+        self.size += entry.size
+        self._shrink()
+
+    def resize(self, settings: CacheSettings) -> None:
+        """Go by other settings from now on."""
+        self.settings = settings
+        self._shrink()
+
+    def flush(self, below: WireName | None = None) -> int:
+        """Forget everything, or every name at or below a folded one; how many entries that were."""
+        keys = [key for key, entry in self._entries.items() if below is None or is_below(entry.name, below)]
+        for key in keys:
+            self._drop(key)
+        return len(keys)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every entry, what was not asked for the longest first."""
+        return iter(list(self._entries.values()))
+
+    def _drop(self, key: Hashable) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self.size -= entry.size
+
+    def _shrink(self) -> None:
+        while self.size > self.settings.size:
+            _, entry = self._entries.popitem(last=False)
+            self.size -= entry.size
+            self.evictions += 1
+
+
+def entry_of(query: Query, reply: bytes, settings: CacheSettings) -> Entry | None:
+    """The entry that a reply is worth, its TTLs held within the settings' bounds; None for one that is not to be kept.
+
+    The reply is one that `replies.verify` has accepted.
+    """
+    flags = int.from_bytes(reply[2:4], "big")
+    if flags & TC:
+        return None
+    answers, authorities, additionals = _COUNTS.unpack_from(reply, 6)
+    records = list(walk(reply, query.question_end, answers + authorities + additionals))
+    rcode = flags & RCODE_MASK
+    if any(record.rtype == OPT and record.ttl >> 24 for record in records):
+        return None  # an extended rcode
+    ttl = _lifetime(reply, rcode, query.qtype, records[:answers], records[answers : answers + authorities], settings)
+    if ttl is None or ttl <= 0:
+        return None
+    ttls = []
+    for record in records:
+        if record.rtype != OPT:
+            held = min(max(record.ttl & 0x7FFFFFFF, settings.min_ttl), settings.max_ttl)
+            ttls.append((record.rdata_offset - 6, min(held, ttl) if record.rtype == SOA and not answers else held))
+    return Entry(query.key, query.qtype, rcode, reply, tuple(ttls), ttl)
+
+
+def _lifetime(
+    reply: bytes, rcode: int, qtype: int, answers: list[Record], authorities: list[Record], settings: CacheSettings
+) -> int | None:
+    if rcode == SERVFAIL:
+        return min(settings.servfail_ttl, MAX_SERVFAIL_TTL)
+    if rcode not in (NOERROR, NXDOMAIN):
+        return None
+    ttls = [record.ttl & 0x7FFFFFFF for record in answers]
+    if rcode == NOERROR and any(record.rtype == qtype or qtype == ANY for record in answers):
+        return min(max(min(ttls), settings.min_ttl), settings.max_ttl)
+    soa = next((record for record in authorities if record.rtype == SOA), None)
+    if soa is None or soa.end - soa.rdata_offset < _SOA_NUMBERS_SIZE:
+        return None
+    minimum: int = _TTL.unpack_from(reply, soa.end - _TTL.size)[0]
+    return min(soa.ttl & 0x7FFFFFFF, minimum & 0x7FFFFFFF, settings.max_negative_ttl, *ttls)
+
+
+_SOA_NUMBERS_SIZE = 22  # two names of at least one octet and five numbers

@@ -1,0 +1,90 @@
+"""What of a look-up may be shared between clients: which questions are the same, and a reply as everybody may have it.
+
+Pure functions. The OPT record is between two neighbours (RFC 6891 6.1.1): of the upstream's options only the extended
+errors are anything to others than the client whose query brought them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Hashable, Sequence
+
+from resolver.forward.transports import SocketFactory
+from resolver.forward.upstreams import Upstream
+from resolver.wire.constants import AD, CD, HEADER_SIZE, OPT, OPTION_EDE, RD
+from resolver.wire.query import Query
+from resolver.wire.records import walk
+
+_FIXED_SIZE = 11  # of an OPT record before its options: root, type, size, flags, length
+_HOP_OPTIONS = frozenset((10, 11, 12))  # COOKIE, TCP-KEEPALIVE, PADDING: they change no answer
+_SHARED_FLAGS = RD | CD | AD
+_NUMBER = struct.Struct("!H")
+_OPTION = struct.Struct("!HH")
+_PLAIN_COUNTS = (b"\0\1\0\0\0\0\0\0", b"\0\1\0\0\0\0\0\1")
+
+
+def key_of(query: Query, upstreams: Sequence[Upstream], in_namespace: SocketFactory) -> Hashable | None:
+    """What is the same for all queries that one look-up can answer; None for one that has to be asked for itself.
+
+    RD, CD, AD, DO and the presence of EDNS go into the reply, and so do the upstreams; those inside a namespace are
+    others in each. A query with options that may change the answer (client subnet, NSID), with a TSIG or with anything
+    unknown is nobody else's.
+    """
+    edns = query.edns
+    if query.wire[4:HEADER_SIZE] != _PLAIN_COUNTS[edns is not None]:
+        return None
+    if edns is not None and edns.has_options and not _are_hop_options(query):
+        return None
+    where = in_namespace if any(upstream.in_namespace for upstream in upstreams) else None
+    return (
+        query.key,
+        query.wire[query.question_end - 4 : query.question_end],
+        query.flags & _SHARED_FLAGS,
+        None if edns is None else edns.do,
+        tuple(upstreams),
+        where,
+    )
+
+
+def _are_hop_options(query: Query) -> bool:
+    assert query.edns is not None
+    position = query.edns.offset + _FIXED_SIZE
+    end = position + _NUMBER.unpack_from(query.wire, position - 2)[0]
+    while position < end:
+        code, size = _OPTION.unpack_from(query.wire, position)
+        if code not in _HOP_OPTIONS:
+            return False
+        position += _OPTION.size + size
+    return True
+
+
+def shareable(query: Query, reply: bytes) -> bytes | None:
+    """A reply that `replies.verify` accepted, with nothing in it that is meant for one client; None if that cannot be.
+
+    Octets behind the last record are cut off.
+    """
+    position = query.question_end
+    counts = struct.unpack_from("!HHH", reply, 6)
+    remaining = sum(counts)
+    for record in walk(reply, position, remaining):
+        position = record.end
+        remaining -= 1
+        if record.rtype != OPT or record.rdata_offset == record.end:
+            continue
+        if remaining:  # records behind it may be compressed against what stands before: it cannot change its size
+            return None
+        options = _extended_errors(reply[record.rdata_offset : record.end])
+        return reply[: record.rdata_offset - 2] + _NUMBER.pack(len(options)) + options
+    return reply[:position]
+
+
+def _extended_errors(options: bytes) -> bytes:
+    kept = []
+    position = 0
+    while position < len(options):
+        code, size = _OPTION.unpack_from(options, position)
+        end = position + _OPTION.size + size
+        if code == OPTION_EDE:
+            kept.append(options[position:end])
+        position = end
+    return b"".join(kept)

@@ -1,0 +1,161 @@
+"""Look-ups through the cache, shared and stale, against a scripted upstream on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import dns.message
+
+from resolver.forward import lookups as lookups_module
+from resolver.forward.cache import CacheSettings
+from resolver.forward.forwarder import Forwarder, Outcome, no_namespace
+from resolver.forward.lookups import Lookups
+from resolver.forward.policy import ForwardOptions
+from resolver.forward.shared import key_of
+from resolver.forward.upstreams import Upstream
+from tests.unit.forward.scripted import ScriptedServer, scripted
+from tests.unit.forward.test_forwarder import query_of, rcode_of
+
+ONCE = ForwardOptions(attempts=1, timeout_s=0.4)
+
+Main = Callable[[Lookups, tuple[Upstream, ...]], Coroutine[Any, Any, None]]
+
+
+def run(server: ScriptedServer, main: Main, settings: CacheSettings | None = None) -> None:
+    async def inside() -> None:
+        async with scripted(server) as upstreams:
+            lookups = Lookups(Forwarder(), settings)
+            try:
+                await main(lookups, upstreams)
+            finally:
+                lookups.close()
+
+    asyncio.run(inside())
+
+
+def asked(lookups: Lookups, upstreams: tuple[Upstream, ...], name: str) -> asyncio.Future[Outcome]:
+    answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    lookups.resolve(query_of(name), upstreams, False, answered.set_result, ONCE)
+    return answered
+
+
+def turn_over(lookups: Lookups) -> None:
+    """The time of everything in the cache is over."""
+    for entry in lookups.cache.entries():
+        entry.stored_at -= entry.ttl
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 (what is waited for says nothing)
+        await asyncio.sleep(0.01)
+
+
+def test_the_second_question_is_answered_from_the_cache() -> None:
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        first = await asked(lookups, upstreams, "ok")
+        second = asked(lookups, upstreams, "ok")
+
+        assert second.done()
+        assert (False, True) == (first.is_cached, second.result().is_cached)
+        assert "NOERROR" == rcode_of(second.result())
+        assert 1 == len(server.asked)
+
+    run(server, main)
+
+
+def test_the_same_question_under_way_is_asked_once() -> None:
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        outcomes = await asyncio.gather(*(asked(lookups, upstreams, "slow2") for _ in range(50)))
+
+        assert {"NOERROR"} == {rcode_of(outcome) for outcome in outcomes}
+        assert (1, 49) == (len(server.asked), lookups.shared)
+
+    run(server, main)
+
+
+def test_a_failure_is_shared_and_its_upstream_hears_of_it_once() -> None:
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        outcomes = await asyncio.gather(*(asked(lookups, upstreams, "refused") for _ in range(50)))
+
+        assert {"REFUSED"} == {rcode_of(outcome) for outcome in outcomes}
+        assert 1 == lookups.forwarder.memory.of(upstreams[0]).strikes
+        assert 0 == len(lookups.cache)
+
+    run(server, main)
+
+
+def test_a_stale_answer_is_given_when_the_upstream_fails() -> None:
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        nobody = (Upstream("127.0.0.9", 9),)
+        await asked(lookups, upstreams, "ok")
+        (entry,) = lookups.cache.entries()
+        key, query = key_of(query_of("ok"), nobody, no_namespace), query_of("ok")
+        lookups.cache.put(key, query, entry.reply, asyncio.get_running_loop().time())
+        turn_over(lookups)
+
+        outcome = await asked(lookups, nobody, "ok")
+
+        assert ((3, ""), True, 1) == (outcome.ede, outcome.is_cached, lookups.cache.stale_hits)
+        assert outcome.reply is not None
+        assert 30 == dns.message.from_wire(outcome.reply).answer[0].ttl
+
+    run(server, main)
+
+
+def test_nobody_waits_long_for_an_upstream_when_there_is_a_stale_answer(monkeypatch: Any) -> None:
+    monkeypatch.setattr(lookups_module, "PATIENCE_S", 0.1)
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        await asked(lookups, upstreams, "slow3")
+        turn_over(lookups)
+        began = asyncio.get_running_loop().time()
+        outcome = await asked(lookups, upstreams, "slow3")
+
+        assert asyncio.get_running_loop().time() - began < 0.29
+        assert (3, "") == outcome.ede
+        await until(lambda: asked(lookups, upstreams, "slow3").done())  # the look-up has gone on, for the next one
+
+    run(server, main)
+
+
+def test_a_popular_name_is_fetched_before_its_time_is_over() -> None:
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        await asked(lookups, upstreams, "ok")
+        (entry,) = lookups.cache.entries()
+        for _ in range(3):
+            assert asked(lookups, upstreams, "ok").done()
+        entry.stored_at -= 0.95 * entry.ttl
+        assert asked(lookups, upstreams, "ok").done()
+        assert asked(lookups, upstreams, "ok").done()
+        await until(lambda: len(server.asked) == 2 and not lookups.forwarder.in_flight)
+
+        (fresh,) = lookups.cache.entries()
+        assert (2, 1) == (len(server.asked), lookups.cache.prefetches)
+        assert fresh.left_s(asyncio.get_running_loop().time()) > 50
+
+    run(server, main)
+
+
+def test_without_room_nothing_is_kept_and_everything_is_asked() -> None:
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        for _ in range(3):
+            await asked(lookups, upstreams, "ok")
+
+        assert 3 == len(server.asked)
+
+    run(server, main, CacheSettings(size=0))
