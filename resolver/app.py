@@ -107,7 +107,7 @@ class Server:
             raise ConfigError([*(fault for fault in self.content.faults if not fault.is_warning), *faults])
         self.resolv_conf.refresh()
         self.forwarder = Forwarder(max_in_flight=self.settings.max_in_flight)
-        self.lookups = Lookups(self.forwarder)
+        self.lookups = Lookups(self.forwarder, self.settings.cache)
         self.responder = Responder(self.make_state(), self.lookups)
         self.listeners = Listeners(self.responder, tcp_limits(self.settings))
 
@@ -133,7 +133,9 @@ class Server:
             chain=chain_of(self.settings),
             upstreams=self.default_upstreams(),
             own_upstreams=partial(own_upstreams, in_namespace=self._namespace_sockets is not None),
-            options=ForwardOptions.of(self._former if self._asks_inside() else self.resolv_conf.conf),
+            options=ForwardOptions.of(
+                self._former if self._asks_inside() else self.resolv_conf.conf, self.settings.order
+            ),
             pin=self.pin,
             in_namespace=self._namespace_sockets or no_namespace,
         )
@@ -299,6 +301,7 @@ class Server:
 
     def _swap(self) -> None:
         self.forwarder.max_in_flight = self.settings.max_in_flight
+        self.lookups.cache.resize(self.settings.cache)
         state = self.make_state()
         if state.upstreams != self.responder.state.upstreams:
             log.info("now forwarding to %s", ", ".join(map(str, state.upstreams)) or "nobody")

@@ -95,7 +95,7 @@ def offline_state(settings: Settings, fallback_gateways: tuple[IPAddress, ...] =
         chain=chain_of(settings),
         upstreams=without_own(settings.upstreams or own_upstreams(resolv_conf.nameservers), settings.listen),
         own_upstreams=own_upstreams,
-        options=ForwardOptions.of(resolv_conf),
+        options=ForwardOptions.of(resolv_conf, settings.order),
         pin=pin_of(settings),
     )
 

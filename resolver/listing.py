@@ -1,10 +1,16 @@
-"""What the registry holds, as plain values for ``pydns networks`` and /networks."""
+"""What a server holds and remembers, as plain values for the pages of operators and the commands that ask them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from resolver.forward.forwarder import Forwarder
+from resolver.forward.lookups import Lookups
+from resolver.forward.upstreams import Upstream
 from resolver.registry.model import Endpoint, Port, Snapshot
+from resolver.wire.constants import rcode_name, type_name
+from resolver.wire.name import WireName, is_below, to_text
 
 
 def networks_of(snapshot: Snapshot) -> dict[str, Any]:
@@ -24,6 +30,55 @@ def networks_of(snapshot: Snapshot) -> dict[str, Any]:
         "hosts": [
             {"address": str(host.address), "names": list(host.names), "written_in": str(host.origin)}
             for host in snapshot.hosts
+        ],
+    }
+
+
+def upstreams_of(forwarder: Forwarder, configured: Sequence[Upstream], now: float) -> dict[str, Any]:
+    """Every upstream that is configured or was asked, as the forwarder remembers it at time ``now``."""
+    known = dict.fromkeys((*configured, *forwarder.stats))
+    return {"upstreams": [_upstream(upstream, forwarder, upstream in configured, now) for upstream in known]}
+
+
+def _upstream(upstream: Upstream, forwarder: Forwarder, is_configured: bool, now: float) -> dict[str, Any]:
+    health = forwarder.memory.health.get(upstream)
+    stats = forwarder.stats.get(upstream)
+    told: dict[str, Any] = {
+        "address": str(upstream),
+        "in_namespace": upstream.in_namespace,
+        "for_everybody": is_configured,
+        "state": "unknown" if health is None else "down" if health.is_down else "up",
+        "rtt_ms": None if health is None or health.rtt_s is None else round(health.rtt_s * 1000, 3),
+        "patience_ms": round(forwarder.memory.patience_s(upstream) * 1000, 3),
+        "requests": 0 if stats is None else stats.requests,
+        "failures": {} if stats is None else {str(failure): count for failure, count in stats.failures.items()},
+        "last_failure": None if health is None or health.last_failure is None else str(health.last_failure),
+    }
+    if health is not None and health.down_since is not None:
+        told["down_for_s"] = round(now - health.down_since, 1)
+        told["probe_in_s"] = round(max(health.probe_at - now, 0.0), 1)
+    return told
+
+
+def cache_of(lookups: Lookups, below: WireName | None, now: float) -> dict[str, Any]:
+    """What the cache holds at time ``now``, everything or what is at or below a folded name."""
+    cache = lookups.cache
+    return {
+        "octets": cache.size,
+        "octets_at_most": cache.settings.size,
+        "hits": cache.hits,
+        "misses": cache.misses,
+        "shared": lookups.shared,
+        "entries": [
+            {
+                "name": to_text(entry.name),
+                "type": type_name(entry.qtype),
+                "rcode": rcode_name(entry.rcode),
+                "left_s": round(entry.left_s(now)),
+                "hits": entry.hits,
+            }
+            for entry in cache.entries()
+            if below is None or is_below(entry.name, below)
         ],
     }
 

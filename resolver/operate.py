@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 from resolver.counters import ServerStats, SourceCounts
 from resolver.errors import PydnsError
 from resolver.explain import Asked, explain
-from resolver.listing import networks_of
+from resolver.forward.lookups import Lookups
+from resolver.listing import cache_of, networks_of, upstreams_of
 from resolver.ops.http import HttpServer, Page, Parameters, metrics_application
 from resolver.ops.metrics import AgentCounts, ReloadCounts, UpstreamCounts, registry_of
+from resolver.wire.name import WireName, fold, from_text
 
 if TYPE_CHECKING:
     from resolver.app import Server
@@ -52,6 +54,10 @@ class ServerReadings:
     def upstreams(self) -> Mapping[str, UpstreamCounts]:
         """Counters by upstream address."""
         return self._server.forwarder.counts()
+
+    def lookups(self) -> Lookups:
+        """The cache and the look-ups that are shared."""
+        return self._server.lookups
 
     def registry_size(self) -> Mapping[str, int]:
         """How many there are of each kind of thing."""
@@ -123,6 +129,15 @@ def http_server(sock: socket.socket, server: Server) -> HttpServer:
         assert isinstance(server, HasNamespaces)
         return "200 OK", on_loop(server.agent_targets)
 
+    def upstreams(_: Parameters) -> tuple[str, object]:
+        return "200 OK", on_loop(lambda: upstreams_of(server.forwarder, server.responder.state.upstreams, loop.time()))
+
+    def cache(parameters: Parameters) -> tuple[str, object]:
+        return _of_name(parameters, lambda below: on_loop(lambda: cache_of(server.lookups, below, loop.time())))
+
+    def flush(parameters: Parameters) -> tuple[str, object]:
+        return _of_name(parameters, lambda below: {"flushed": on_loop(lambda: server.lookups.cache.flush(below))})
+
     def registry() -> Any:
         return registry_of(_OnLoop(ServerReadings(server), on_loop))
 
@@ -131,10 +146,21 @@ def http_server(sock: socket.socket, server: Server) -> HttpServer:
         "/readyz": readyz,
         "/explain": explanation,
         "/networks": networks,
+        "/upstreams": upstreams,
+        "/cache": cache,
     }
     if isinstance(server, HasNamespaces):
         pages["/agent"] = agent
-    return HttpServer(sock, metrics_application(registry), pages)
+    return HttpServer(sock, metrics_application(registry), pages, {"/cache/flush": flush})
+
+
+def _of_name(parameters: Parameters, tell: Callable[[WireName | None], object]) -> tuple[str, object]:
+    """A page about one name and all below it, or about everything when none is given."""
+    name = parameters.get("name")
+    try:
+        return "200 OK", tell(None if name is None else fold(from_text(name)))
+    except ValueError as error:
+        return "400 Bad Request", {"error": str(error)}
 
 
 class _OnLoop(ServerReadings):

@@ -51,7 +51,20 @@ def tell(
     return work_out() | {"source": f"the files ({reason})"}
 
 
-def _ask(settings: Settings, path: str, parameters: Mapping[str, str | None], key: str) -> Told | None:
+def ask_server(
+    settings: Settings, path: str, parameters: Mapping[str, str | None], *, key: str, method: str = "GET"
+) -> Told:
+    """What the running server says of itself. Raises ConfigError with its complaint, and when there is none."""
+    told = None if settings.metrics is None else _ask(settings, path, parameters, key, method)
+    if told is None:
+        where = "metrics.listen is off" if settings.metrics is None else f"no pydns answers at {settings.metrics}"
+        raise ConfigError([Fault("--metrics", where, "start a server, or say where its metrics are")])
+    return told
+
+
+def _ask(
+    settings: Settings, path: str, parameters: Mapping[str, str | None], key: str, method: str = "GET"
+) -> Told | None:
     """What the server says, or None when none is running there."""
     from http.client import HTTPConnection, HTTPException
     from urllib.parse import urlencode
@@ -60,7 +73,7 @@ def _ask(settings: Settings, path: str, parameters: Mapping[str, str | None], ke
     query = urlencode({name: value for name, value in parameters.items() if value is not None})
     connection = HTTPConnection(settings.metrics.host, settings.metrics.port, timeout=TIMEOUT_S)
     try:
-        connection.request("GET", f"{path}?{query}")
+        connection.request(method, f"{path}?{query}")
         response = connection.getresponse()
         told = json.loads(response.read())
     except (OSError, HTTPException, ValueError):

@@ -21,6 +21,8 @@ COMMANDS = {
     "check": ("resolver.cli.check", "Check configuration, registry and zones; show every fault."),
     "explain": ("resolver.cli.explain", "Tell why a name resolves as it does."),
     "networks": ("resolver.cli.networks", "Show what the registry holds."),
+    "upstreams": ("resolver.cli.upstreams", "Show how the upstreams of the running server do."),
+    "cache": ("resolver.cli.cache", "Look into the running server's cache, or empty it."),
     "completion": ("resolver.cli.completion", "Print the completion script of a shell."),
 }
 """Where each command lives and what it does; a new one is a module and a line here."""

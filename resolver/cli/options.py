@@ -51,17 +51,19 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
     return decorate
 
 
+config_option = click.option(
+    "-c",
+    "--config",
+    type=PATH,
+    envvar="PYDNS_CONFIG",
+    show_envvar=True,
+    metavar="FILE",
+    shell_complete=complete.files,
+    help="Configuration file (TOML); every key in it is optional.",
+)
+
 content_options = _together(
-    click.option(
-        "-c",
-        "--config",
-        type=PATH,
-        envvar="PYDNS_CONFIG",
-        show_envvar=True,
-        metavar="FILE",
-        shell_complete=complete.files,
-        help="Configuration file (TOML); every key in it is optional.",
-    ),
+    config_option,
     option(
         "--registry",
         multiple=True,
@@ -139,8 +141,7 @@ serve_options = _together(
 )
 """Everything that `serve` takes, and `check` with it."""
 
-live_options = _together(
-    click.option("--offline", is_flag=True, help="Work from the files, even if a server is running."),
+running_options = _together(
     option(
         "--metrics",
         metavar="ADDRESS:PORT",
@@ -148,6 +149,12 @@ live_options = _together(
         help="Ask the server that has its metrics there; off for none.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+)
+"""Which server is asked, and how that is told."""
+
+live_options = _together(
+    click.option("--offline", is_flag=True, help="Work from the files, even if a server is running."),
+    running_options,
 )
 """Whom a command asks, and how it tells."""
 

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
+import msgspec
+
 from resolver.config.agent import agent_settings
-from resolver.config.schema import ConfigSpec, DaemonSpec, Settings
+from resolver.config.schema import CacheSpec, ConfigSpec, DaemonSpec, Settings
 from resolver.errors import ConfigError, Fault
+from resolver.forward.cache import CacheSettings
 from resolver.forward.upstreams import Upstream, parse_upstream
 from resolver.intake.convert import to_struct
 from resolver.intake.toml import Lines, Path, parse
@@ -156,6 +159,8 @@ class _Loader:
             resolv_conf=self._path(spec.forward.resolv_conf, ("forward", "resolv_conf")),
             upstreams=self._upstreams(),
             max_in_flight=spec.forward.max_in_flight,
+            order=spec.forward.order,
+            cache=self._cache(spec.cache),
             metrics=metrics,
             daemons=daemons,
             aardvark=aardvark,
@@ -170,6 +175,12 @@ class _Loader:
         except ValueError as error:
             self._report(path, str(error), "write it like 127.0.0.1:5353 or [::1]:5353")
             return None
+
+    def _cache(self, spec: CacheSpec) -> CacheSettings:
+        if spec.min_ttl > spec.max_ttl:
+            fix = f"write at most max_ttl, {spec.max_ttl}"
+            self._report(("cache", "min_ttl"), f"{spec.min_ttl} is more than max_ttl", fix)
+        return CacheSettings(**msgspec.structs.asdict(spec))
 
     def _daemon(self, name: str, spec: DaemonSpec, default: str) -> DaemonSettings:
         host = default if spec.host is None else spec.host

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from resolver.config.agent import AgentSettings, AgentSpec
+from resolver.forward.cache import CacheSettings
+from resolver.forward.policy import Order
 from resolver.forward.upstreams import Upstream
 from resolver.server.listeners import Address
 from resolver.sources.docker.settings import DaemonSettings
@@ -55,7 +57,20 @@ class ForwardSpec(msgspec.Struct, forbid_unknown_fields=True):
 
     resolv_conf: str = "/etc/resolv.conf"
     upstreams: list[str] = []
+    order: Literal["sequential", "fastest", "rotate"] | None = None
     max_in_flight: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1024
+
+
+class CacheSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """[cache]: what is kept of upstreams' replies."""
+
+    size: Annotated[int, msgspec.Meta(ge=0)] = 4 << 20
+    min_ttl: Ttl = 0
+    max_ttl: Ttl = 86400
+    max_negative_ttl: Ttl = 3600
+    servfail_ttl: Annotated[int, msgspec.Meta(ge=0, le=5)] = 2
+    stale_s: Ttl = 3600
+    prefetch: bool = True
 
 
 class MetricsSpec(msgspec.Struct, forbid_unknown_fields=True):
@@ -83,6 +98,7 @@ class ConfigSpec(msgspec.Struct, forbid_unknown_fields=True):
     answers: AnswersSpec = msgspec.field(default_factory=AnswersSpec)
     internal: InternalSpec = msgspec.field(default_factory=InternalSpec)
     forward: ForwardSpec = msgspec.field(default_factory=ForwardSpec)
+    cache: CacheSpec = msgspec.field(default_factory=CacheSpec)
     metrics: MetricsSpec = msgspec.field(default_factory=MetricsSpec)
     docker: DaemonSpec | None = None
     podman: DaemonSpec | None = None
@@ -110,6 +126,9 @@ class Settings:
     upstreams: tuple[Upstream, ...]
     """Empty when resolv.conf's are to be used."""
     max_in_flight: int
+    order: Order | None
+    """In which order upstreams are asked, when somebody has said so."""
+    cache: CacheSettings
     metrics: Address | None
     daemons: tuple[DaemonSettings, ...] = ()
     aardvark: Path | None = None

@@ -38,10 +38,18 @@ class HttpServer:
     import, so a sidecar that nobody scrapes pays nothing.
     """
 
-    def __init__(self, sock: socket.socket, metrics: Callable[[], Application], pages: Mapping[str, Page]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        metrics: Callable[[], Application],
+        pages: Mapping[str, Page],
+        actions: Mapping[str, Page] | None = None,
+    ) -> None:
+        """``actions`` are pages that change something, and are there for POST only."""
         self._socket = sock
         self._metrics = metrics
         self._pages = pages
+        self._actions = actions or {}
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._making = threading.Lock()
         self._server: WSGIServer | None = None
@@ -96,11 +104,15 @@ class HttpServer:
             return self._metrics()(environ, start_response)
         import json
 
-        page = self._pages.get(path)
+        is_action = path in self._actions
+        page = (self._actions if is_action else self._pages).get(path)
+        body: object
         if page is None:
             known = ", ".join(["/metrics", *sorted(self._pages)])
             status = "404 Not Found"
-            body: object = {"error": f"there is no {path} here; there are {known}"}
+            body = {"error": f"there is no {path} here; there are {known}"}
+        elif is_action and environ.get("REQUEST_METHOD") != "POST":
+            status, body = "405 Method Not Allowed", {"error": f"{path} changes something: POST it"}
         else:
             parameters = {key: values[-1] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
             status, body = page(parameters)

@@ -53,6 +53,30 @@ class AgentCounts:
     """From the first look at a namespace to its being served."""
 
 
+class CacheCounts(Protocol):
+    """What the cache of upstreams' replies holds and did."""
+
+    size: int
+    hits: int
+    misses: int
+    stale_hits: int
+    prefetches: int
+    evictions: int
+
+    def __len__(self) -> int:
+        """How many replies there are."""
+
+
+class LookupCounts(Protocol):
+    """Look-ups before they come to an upstream."""
+
+    shared: int
+
+    @property
+    def cache(self) -> CacheCounts:
+        """The cache."""
+
+
 class Readings(Protocol):
     """Where the figures are read; the composition root gives it."""
 
@@ -64,6 +88,9 @@ class Readings(Protocol):
 
     def upstreams(self) -> Mapping[str, UpstreamCounts]:
         """Counters by upstream address."""
+
+    def lookups(self) -> LookupCounts:
+        """The cache and the look-ups that are shared."""
 
     def registry_size(self) -> Mapping[str, int]:
         """How many there are of each kind of thing."""
@@ -101,6 +128,7 @@ class PydnsCollector:
             "pydns_forward_in_flight", "Queries that wait for an upstream.", value=readings.in_flight()
         )
         yield from self._upstreams(readings.upstreams())
+        yield from self._cache(readings.lookups())
 
         size = GaugeMetricFamily("pydns_registry_entries", "What the registry and the zones hold.", labels=["kind"])
         for kind, count in readings.registry_size().items():
@@ -182,6 +210,24 @@ class PydnsCollector:
             "From a query's departure to the upstream's reply.",
             ["to"],
             {(to,): counts.latency for to, counts in upstreams.items()},
+        )
+
+    def _cache(self, lookups: LookupCounts) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        cache = lookups.cache
+        yield GaugeMetricFamily("pydns_cache_entries", "Upstreams' replies that are kept.", value=len(cache))
+        yield GaugeMetricFamily("pydns_cache_size_bytes", "What they take, as the cache reckons.", value=cache.size)
+        for name, documentation, count in (
+            ("hits", "Questions that the cache has answered.", cache.hits),
+            ("misses", "Questions that it had no answer to, or none that was still good.", cache.misses),
+            ("served_stale", "Questions answered with what was over, for want of better.", cache.stale_hits),
+            ("prefetch", "Popular answers that were fetched before their time was over.", cache.prefetches),
+            ("evictions", "Answers that had to go to make room.", cache.evictions),
+        ):
+            yield CounterMetricFamily(f"pydns_cache_{name}", documentation, value=count)
+        yield CounterMetricFamily(
+            "pydns_forward_shared", "Questions answered by a look-up that was under way already.", value=lookups.shared
         )
 
     def _reloads(self, reloads: Mapping[str, ReloadCounts]) -> Iterator[Metric]:
