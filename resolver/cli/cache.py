@@ -14,7 +14,14 @@ from resolver.cli.output import counted, say
 
 @click.group("cache")
 def command() -> None:
-    """Look into the running server's cache of upstreams' replies, or empty it."""
+    """Look into the running server's cache of upstreams' replies, or empty it.
+
+    \b
+    Examples:
+      pydns cache dump
+      pydns cache dump example.com
+      pydns cache flush example.com
+    """
 
 
 @command.command("dump")

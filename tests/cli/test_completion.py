@@ -38,7 +38,21 @@ def completed(*words: str, cwd: Path | None = None) -> list[str]:
     [
         (["se"], ["serve"]),
         (["s"], ["serve", "sidecar"]),
-        ([""], ["serve", "sidecar", "aardvark", "agent", "check", "explain", "networks", "completion"]),
+        (
+            [""],
+            [
+                "serve",
+                "sidecar",
+                "aardvark",
+                "agent",
+                "check",
+                "explain",
+                "networks",
+                "upstreams",
+                "cache",
+                "completion",
+            ],
+        ),
         (["serve", "--li"], ["--listen"]),
         (["explain", "--e"], ["--endpoint"]),
         (["completion", ""], ["bash", "zsh", "fish"]),

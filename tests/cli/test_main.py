@@ -64,7 +64,7 @@ def test_the_module_is_the_program() -> None:
         (["exlpain"], "there is no command 'exlpain' (did you mean 'explain'?)"),
         (
             ["bogus"],
-            "there is no command 'bogus' (there are: serve, sidecar, aardvark, agent, check, explain, networks, completion)",
+            "there is no command 'bogus' (there are: " + ", ".join(COMMANDS) + ")",
         ),
         (["explain"], "Missing argument 'NAME'."),
         (["sidecar", "--network", "mynet"], "Missing option '--netns' (env var: 'PYDNS_NETNS')."),

@@ -52,7 +52,7 @@ def in_words(value: Any) -> str:
             return f'{", ".join(value)}: "{one}"'
         case bool():
             return str(value).lower()
-        case float() | int():
+        case float():
             return f"{value:g}"
     return str(value)
 
