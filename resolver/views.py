@@ -246,6 +246,8 @@ class Views:
         view = self._pinned.get(asked)
         if view is None:
             tables = tuple(table for name, table in self.tables.items() if name in networks)
+            if endpoint is not None and len(tables) > 1:
+                tables = tuple(sorted(tables, key=lambda table: -_priority_on(table, endpoint)))
             asker = self._asker(tables, endpoint)
             key = (tuple(table.network.name for table in tables), asker)
             view = self._made.get(key)
@@ -328,6 +330,12 @@ def _named(table: NetworkTable, name: str) -> Endpoint | None:
         if fold(from_text(endpoint.name)) == key:
             return endpoint
     return None
+
+
+def _priority_on(table: NetworkTable, name: str) -> int:
+    """How early the container of that name wants this network asked, among its own."""
+    endpoint = _named(table, name)
+    return 0 if endpoint is None else endpoint.priority
 
 
 def reverse_apex(subnet: IPNetwork) -> WireName:

@@ -61,6 +61,9 @@ class Endpoint:
     """(name, address) pairs that this endpoint alone knows (Docker's ``--add-host``); None is the host's gateway."""
     scope: str | None = None
     """Whose project it belongs to: of several that share a name, those of the asker's own scope answer."""
+    priority: int = 0
+    """Which of its networks this container asks first: higher before lower, before all else that orders networks
+    (Docker's gw-priority)."""
     is_ready: bool = True
     """False while it is not healthy: it is left out where a ready one has the same name."""
     origin: Origin = field(default=Origin("?"), compare=False)
@@ -98,7 +101,7 @@ class Network:
     internal: bool = False
     ttl: int | None = None
     priority: int = 0
-    """Higher is asked first (Docker's gw-priority)."""
+    """Higher is asked first."""
     servers: tuple[str, ...] = ()
     """Upstreams for those on this network that have none of their own."""
     endpoints: tuple[Endpoint, ...] = ()

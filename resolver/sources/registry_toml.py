@@ -48,6 +48,7 @@ class EndpointSpec(msgspec.Struct, forbid_unknown_fields=True):
     dns: list[str] = []
     extra_hosts: dict[str, str | list[str]] = {}
     scope: str | None = None
+    priority: int = 0
 
 
 class NetworkSpec(msgspec.Struct, forbid_unknown_fields=True):
@@ -144,6 +145,7 @@ class _Reader:
             servers=self._servers(spec.dns, (*path, "dns")),
             extra_hosts=self._extra_hosts(spec, (*path, "extra_hosts")),
             scope=spec.scope,
+            priority=spec.priority,
             origin=Origin(self._place, self._line_of(path)),
         )
 

@@ -48,6 +48,7 @@ def endpoint_of(
             for meant in ((address,) if address is not None or not host_gateways else host_gateways)
         ),
         scope=marks.project,
+        priority=place.priority,
         is_ready=_is_ready(container, settings),
         origin=Origin(f"{settings.name} container {container.name}"),
     )

@@ -282,7 +282,6 @@ class Inventory:
             gateways=(*net.gateways, *missing),
             internal=net.is_internal,
             ttl=net.marks.ttl,
-            priority=self._priority(members),
             endpoints=without_doubles(with_services(endpoints, net, self._settings.name)),
             origin=Origin(f"{self._settings.name} network {net.name}"),
         )
@@ -296,15 +295,6 @@ class Inventory:
             endpoint = cached[2]
         self._endpoints[net.id, container.id] = container, net, endpoint
         return endpoint
-
-    def _priority(self, members: Mapping[str, Place]) -> int:
-        """The gw-priority that all have who are on other networks, too: the order means nothing to the rest."""
-        several = {
-            place.priority
-            for container_id, place in members.items()
-            if sum(1 for _ in self._places(self._containers[container_id])) > 1
-        }
-        return several.pop() if len(several) == 1 else 0
 
     def _state_facts(self, container_id: str) -> None:
         if (container := self._containers.get(container_id)) is None:

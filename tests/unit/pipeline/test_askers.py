@@ -171,3 +171,30 @@ def _with_readiness(**ready: bool) -> Views:
     store = Store()
     store.replace([Contribution("docker", (replace(network, endpoints=endpoints),))])
     return Views(store.snapshot, ZoneSet(), ViewSettings())
+
+
+def test_a_container_asks_the_network_of_its_highest_priority_first() -> None:
+    """Docker's gw-priority: the other containers of these networks ask in their own order."""
+    views = views_of(
+        """
+[networks.a.endpoints.db]
+addresses = ["10.0.0.2"]
+[networks.a.endpoints.web]
+addresses = ["10.0.0.3"]
+[networks.a.endpoints.app]
+addresses = ["10.0.0.4"]
+[networks.b]
+internal = true
+[networks.b.endpoints.db]
+addresses = ["10.1.0.2"]
+[networks.b.endpoints.web]
+addresses = ["10.1.0.3"]
+priority = 5
+[networks.b.endpoints.app]
+addresses = ["10.1.0.4"]
+"""
+    )
+
+    assert {"10.1.0.2"} == addresses(ask(views.pinned(("a", "b"), "web"), "db"))
+    assert {"10.0.0.2"} == addresses(ask(views.pinned(("a", "b"), "app"), "db"))
+    assert {"10.0.0.2"} == addresses(ask(views.pinned(("a", "b"), None), "db"))

@@ -230,11 +230,10 @@ def test_gateway_priority() -> None:
         return container(name, at)
 
     networks = [network("alpha"), network("beta", "172.31.0.0/16", "172.31.0.1")]
-    alone = container("alone", {"beta": place("beta", "172.31.0.9")})
-    agreed = nets(inventory(networks, [asker("aa", 0, 5), asker("aaa", 0, 5), alone]))
-    assert (agreed["alpha"].priority, agreed["beta"].priority) == (0, 5)
-    disputed = nets(inventory(networks, [asker("aa", 0, 5), asker("aaa", 5, 0)]))
-    assert (disputed["alpha"].priority, disputed["beta"].priority) == (0, 0)
+    made = nets(inventory(networks, [asker("aa", 0, 5), asker("aaa", 5, 0)]))
+
+    assert {"aa": 0, "aaa": 5} == {endpoint.name: endpoint.priority for endpoint in made["alpha"].endpoints}
+    assert {"aa": 5, "aaa": 0} == {endpoint.name: endpoint.priority for endpoint in made["beta"].endpoints}
 
 
 def test_services_and_tasks_of_a_swarm() -> None:
