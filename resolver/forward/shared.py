@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
 
-from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Upstream
 from resolver.wire.constants import AD, CD, HEADER_SIZE, OPT, OPTION_EDE, RD
 from resolver.wire.query import Query
 from resolver.wire.records import walk
+
+if TYPE_CHECKING:
+    from resolver.forward.transports import SocketFactory
 
 _FIXED_SIZE = 11  # of an OPT record before its options: root, type, size, flags, length
 _HOP_OPTIONS = frozenset((10, 11, 12))  # COOKIE, TCP-KEEPALIVE, PADDING: they change no answer
