@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from resolver.app import Server
 from resolver.attach.attachment import Attachment
+from resolver.attach.rulekeeper import RuleKeeper, open_inside
 from resolver.config.schema import Settings
 from resolver.errors import AttachError, ConfigError, Fault
 from resolver.server.responder import Pin
@@ -19,81 +19,8 @@ from resolver.wire.name import IPAddress
 
 log = logging.getLogger(__name__)
 
-SETTLE_S = 0.1
-"""How long to wait after a change of rules before they are looked at; whoever changes them may not be done."""
-SETTLE_MOST_S = 0.8
-"""It is doubled up to this for as long as repairs fail or somebody undoes them."""
 GONE_S = 1.0
 """How often to look whether the namespace's name is still there."""
-
-
-class RuleKeeper:
-    """Looks at the redirect rules when the kernel tells of a change, and now and then, and has them repaired."""
-
-    def __init__(
-        self, attachment: Attachment, loop: asyncio.AbstractEventLoop, looked: Callable[[], None] = lambda: None
-    ) -> None:
-        """``looked`` is called after each look."""
-        self._attachment = attachment
-        self._loop = loop
-        self._after_look = looked
-        self._timer: asyncio.TimerHandle | None = None
-        self._is_checking = False
-        self._is_stale = False
-        """Something changed while a check was under way, perhaps behind its back."""
-        self._settle_s = SETTLE_S
-        self._complaint = ""
-        self._is_stopped = False
-
-    def start(self) -> None:
-        """Begin to look after the rules."""
-        if self._attachment.changes is not None:
-            self._loop.add_reader(self._attachment.changes.fileno(), self._changed)
-        self._look_in(self._attachment.poll_interval_s)
-
-    def stop(self) -> None:
-        """Look no more, so that the rules can be removed."""
-        self._is_stopped = True
-        if self._attachment.changes is not None:
-            self._loop.remove_reader(self._attachment.changes.fileno())
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _changed(self) -> None:
-        if not self._attachment.drain():
-            return
-        if self._is_checking:
-            self._is_stale = True
-        elif self._timer is None or self._timer.when() > self._loop.time() + self._settle_s:
-            # A look that is due sooner stays: changes without end must not put it off for ever.
-            self._look_in(self._settle_s)
-
-    def _look_in(self, delay_s: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(delay_s, self._look)
-
-    def _look(self) -> None:
-        self._is_checking, self._is_stale = True, False
-        checked = asyncio.wrap_future(self._attachment.start_check(), loop=self._loop)
-        checked.add_done_callback(self._looked)
-
-    def _looked(self, checked: asyncio.Future[bool]) -> None:
-        self._is_checking = False
-        if self._is_stopped or checked.cancelled():
-            return
-        error = checked.exception()
-        complaint = "" if error is None else str(error)
-        if complaint and complaint != self._complaint:
-            log.error("the redirect rules could not be looked after, which is tried on: %s", complaint)
-        self._complaint = complaint
-        if error is None and not checked.result():
-            self._settle_s = SETTLE_S
-            self._look_in(SETTLE_S if self._is_stale else self._attachment.poll_interval_s)
-        else:
-            self._settle_s = min(2 * self._settle_s, SETTLE_MOST_S)
-            self._look_in(self._settle_s)
-        self._after_look()
 
 
 class Sidecar:
@@ -130,7 +57,7 @@ class Sidecar:
         """
         server, attachment = self._server, self._attachment
         loop = asyncio.get_running_loop()
-        await server.open(namespace_sockets=self._open_inside)
+        await server.open(namespace_sockets=partial(open_inside, attachment))
         self._settle_networks()
         keeper = RuleKeeper(attachment, loop, self._follow_gateways)
         try:
@@ -182,16 +109,6 @@ class Sidecar:
         if self._attachment.default_gateways != self._gateways:
             self._gateways = self._attachment.default_gateways
             self._server.reload()
-
-    def _open_inside(self, family: int, kind: int, done: Callable[[socket.socket | OSError], None]) -> None:
-        """A socket for an upstream inside the namespace, handed over on the loop."""
-        opened = asyncio.wrap_future(self._attachment.open_socket(family, kind))
-
-        def finish(future: asyncio.Future[socket.socket]) -> None:
-            error = future.exception()
-            done(future.result() if error is None else error if isinstance(error, OSError) else OSError(str(error)))
-
-        opened.add_done_callback(finish)
 
     def _watch_namespace(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         """The end of the namespace, of its process or its name, is ours; returns what ends the watch."""

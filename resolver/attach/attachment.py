@@ -2,8 +2,8 @@
 
 The order is what counts here. Nothing is changed before both sockets listen; rules come first and resolv.conf second,
 so that nobody is sent to an address that does not answer; on the way back resolv.conf is first, and the rules are last,
-when all has been answered. Called by ``sidecar``; every method but ``drain`` and those that return a Future blocks for
-some milliseconds.
+when all has been answered. Called by ``sidecar`` and ``agent``; every method but ``drain`` and those that return a
+Future blocks for some milliseconds.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,8 @@ from types import TracebackType
 from resolver.attach import conntrack, netns, privileges, sockets, watch
 from resolver.attach import firewall as firewalls
 from resolver.attach.firewall import Firewall
-from resolver.attach.netns import IPAddress, NamespaceThread, Target
+from resolver.attach.inside import Entrance, own_threads
+from resolver.attach.netns import IPAddress, Target
 from resolver.attach.plan import ADDRESS, Redirect
 from resolver.attach.resolvconf_file import ResolvConfFile
 from resolver.attach.resolvconf_place import HOST, locate_resolv_conf
@@ -34,6 +36,27 @@ LEGACY_POLL_S = 1.0
 """Seconds between two looks at rules whose changes nobody announces."""
 
 _ATTEMPTS = 3
+
+
+class ServedAlready(AttachError):
+    """The namespace is not to be served by us; what a killed run had left there is gone now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to attach; the defaults are a sidecar's."""
+
+    firewall: str = "auto"
+    """One of ``firewall.CHOICES``."""
+    resolv_conf: Path | None = None
+    """The container's resolv.conf, where it is not found by the namespace."""
+    manage_resolv_conf: bool = True
+    takes_over: bool = True
+    """False: leave a namespace alone in which somebody else serves 127.0.0.11, as Docker's own resolver does."""
+    serves: bool = True
+    """False: only take away what a killed run has left."""
+    enter: Entrance = own_threads
+    choose: Callable[[str], Firewall] = firewalls.choose
 
 
 class Attachment:
@@ -61,60 +84,69 @@ class Attachment:
         resolv_conf: Path | None = None,
         manage_resolv_conf: bool = True,
     ) -> Attachment:
-        """Enter the namespace ``spec`` (NAME, PATH or PID) and open the sockets; no rule and no file is changed.
+        """As the class itself, for a namespace by its ``spec`` (`netns.locate`); ``firewall``: see `Manner`."""
+        target = netns.locate(spec)
+        to_enter = () if target.is_own else ("CAP_SYS_ADMIN",)
+        privileges.require((*to_enter, "CAP_NET_ADMIN"), f"attaching to {spec}")
+        return cls(target, Manner(firewall, resolv_conf, manage_resolv_conf))
 
-        ``firewall`` is one of ``firewall.CHOICES``. AttachError when something is missing or in the way: a privilege,
-        the namespace, a firewall command, another pydns, a resolv.conf that cannot be written.
+    def __init__(self, target: Target, manner: Manner) -> None:
+        """Enter the namespace and open the sockets; no rule and no file is changed.
+
+        AttachError when something is missing or in the way: a privilege, the namespace, a firewall command, another
+        pydns, a resolv.conf that cannot be written; ServedAlready as `Manner.takes_over` says.
         """
-        privileges.require(("CAP_SYS_ADMIN", "CAP_NET_ADMIN"), f"attaching to {spec}")
-        return cls(netns.locate(spec), firewall, resolv_conf, manage_resolv_conf)
-
-    def __init__(self, target: Target, firewall: str, resolv_conf: Path | None, manage_resolv_conf: bool) -> None:
         self._target = target
         self._closing: list[Callable[[], object]] = []
         self._leftover: list[Firewall] = []
         self._file: ResolvConfFile | None = None
-        self._manages_file = manage_resolv_conf
+        self._manages_file = manner.manage_resolv_conf
         self._installed = False
+        self._redirect = Redirect(0, 0)
         self.repairs = 0
         try:
-            before = self._enter(firewall)
-            self._read_resolv_conf(resolv_conf)
-            self._open_sockets(before)
+            self._lanes = manner.enter(target)
+            self._closing.append(self._lanes.close)
+            before, refusal = self._lanes.rules.call(self._look_around, manner)
+            if refusal is None or self._leftover:
+                self._read_resolv_conf(manner.resolv_conf)
+            if refusal is not None:
+                raise refusal
+            self._lanes.rules.call(self._open_sockets, before)
         except BaseException:
             self.close()  # with what an earlier run left: its ports are dead
             raise
 
-    def _enter(self, wanted: str) -> Redirect | None:
-        """Find out whether the namespace can be served, changing nothing; the ports of a run that was killed."""
-        self._thread = NamespaceThread(self._target, "rules")
-        self._closing.append(self._thread.close)
-        inside = self._thread.call
-        self._identity = inside(netns.identity)
-        self._closing.append(inside(sockets.take_lock).close)
-        self._firewall: Firewall = inside(firewalls.choose, wanted)
-        return inside(self._find_leftover)
+    def _look_around(self, manner: Manner) -> tuple[Redirect | None, ServedAlready | None]:
+        """Find out, changing nothing: the ports of a run that was killed, and why the namespace is not to be served."""
+        self._identity = netns.identity()
+        self._closing.append(sockets.take_lock().close)
+        self._firewall = manner.choose(manner.firewall)
+        found = self._find_leftover()
+        self._redirect = found or self._redirect
+        if not manner.serves:
+            return found, ServedAlready(f"{self.label} is not to be served")
+        if manner.takes_over or not sockets.servers_there():
+            return found, None
+        theirs = f"{self.label} has a resolver of its own at {ADDRESS}, which is left to it"
+        return found, ServedAlready(f"{theirs}; takeover = true takes its place")
 
     def _open_sockets(self, before: Redirect | None) -> None:
-        inside = self._thread.call
-        inside(netns.bring_loopback_up)
-        self.udp, self.tcp = inside(sockets.open_listeners, before)
+        netns.bring_loopback_up()
+        self.udp, self.tcp = sockets.open_listeners(before)
         self._closing += [self.udp.close, self.tcp.close]
         self._redirect = Redirect(self.udp.getsockname()[1], self.tcp.getsockname()[1])
-        self.changes = inside(watch.open_changes) if self._firewall.sends_events else None
+        self.changes = watch.open_changes() if self._firewall.sends_events else None
         if self.changes is not None:
             self._closing.append(self.changes.close)
-        self.default_gateways = inside(netns.default_gateways)
-        # A thread of its own: a firewall command that waits for its lock must not hold up a client's query.
-        self._upstream_thread = NamespaceThread(self._target, "upstream")
-        self._closing.append(self._upstream_thread.close)
+        self.default_gateways = netns.default_gateways()
 
     def _find_leftover(self) -> Redirect | None:
         """The ports of a run that was killed; remembers the firewalls that hold rules of it. Runs inside."""
         found: Redirect | None = None
         for firewall in (self._firewall, *firewalls.others(self._firewall)):
             if firewall.is_present():
-                log.info("taking over %s rules of an earlier run in %s", firewall.name, self.label)
+                log.info("found %s rules of an earlier run in %s", firewall.name, self.label)
                 self._leftover.append(firewall)
                 found = found or firewall.current()
         return found
@@ -133,6 +165,11 @@ class Attachment:
         self.former = self._file.former
 
     @property
+    def identity(self) -> tuple[int, int]:
+        """What tells the namespace from every other: `netns.identity_at`."""
+        return self._identity
+
+    @property
     def label(self) -> str:
         """How to call the namespace in messages."""
         return self._target.label
@@ -141,6 +178,16 @@ class Attachment:
     def pid(self) -> int | None:
         """The process whose namespace it is, when it was given as one."""
         return self._target.pid
+
+    @property
+    def is_own(self) -> bool:
+        """True when it was asked for as the namespace that pydns is in."""
+        return self._target.is_own
+
+    @property
+    def has_resolv_conf(self) -> bool:
+        """True when a resolv.conf of its own was found; what it said is ``former``."""
+        return self._file is not None
 
     @property
     def is_gone(self) -> bool:
@@ -179,7 +226,7 @@ class Attachment:
         Raises AttachError, with everything undone, when either cannot be done.
         """
         try:
-            self._thread.call(self._install_rules)
+            self._lanes.rules.call(self._install_rules)
             if self._file is not None and self._manages_file:
                 self._file.rewrite()
         except BaseException:
@@ -194,6 +241,10 @@ class Attachment:
 
     def _install_rules(self) -> None:
         self._installed = True  # even a failed attempt is to be cleaned up after
+        if self._leftover == [self._firewall] and self._firewall.intact(self._redirect):
+            # A killed run's rules and its ports: nothing is to be done, and all flows lead here.
+            self._leftover.clear()
+            return
         self._firewall.install(self._redirect)
         for other in self._leftover:
             if other is not self._firewall:  # only now: until here its rules may have served
@@ -209,11 +260,11 @@ class Attachment:
         attachment keep what the firewall commands need, the calling thread only what resolv.conf needs.
         """
         for_file = self._file.capabilities if self._file is not None and self._manages_file else ()
-        if privileges.missing(("CAP_SETPCAP",)):
-            log.warning("firewall commands keep the privileges that this process started with: no CAP_SETPCAP")
         calling, rules = {*for_file, *also}, set(self._firewall.capabilities)
-        self._thread.call(privileges.keep_only, rules)
-        self._upstream_thread.call(privileges.keep_only, ())
+        if privileges.missing(("CAP_SETPCAP",)) and privileges.can_gain_beyond(rules):
+            log.warning("firewall commands keep the privileges that this process started with: no CAP_SETPCAP")
+        self._lanes.rules.call(privileges.keep_only, rules)
+        self._lanes.sockets.call(privileges.keep_only, ())
         privileges.keep_only(calling)
         if others := privileges.holders(calling | rules):
             log.warning("threads started too early keep their privileges: %s", ", ".join(others))
@@ -231,7 +282,7 @@ class Attachment:
 
     def start_check(self) -> Future[bool]:
         """``check`` without waiting for it: for an event loop, by ``asyncio.wrap_future``."""
-        return self._thread.submit(self._check)
+        return self._lanes.rules.submit(self._check)
 
     def _check(self) -> bool:
         repaired = False
@@ -251,7 +302,7 @@ class Attachment:
 
     def open_socket(self, family: int, kind: int) -> Future[socket.socket]:
         """A non-blocking socket inside the namespace, for an upstream that only the container reaches."""
-        return self._upstream_thread.submit(sockets.open_upstream, family, kind)
+        return self._lanes.sockets.submit(sockets.open_upstream, family, kind)
 
     def restore_resolv_conf(self) -> None:
         """Put resolv.conf back, so that nobody new is sent here; idempotent, a failure is logged, not raised."""
@@ -276,8 +327,14 @@ class Attachment:
         self._installed = False
         self._leftover = []
         for firewall in firewalls_to_clear:
-            step = partial(self._thread.call, firewall.remove)
+            step = partial(self._lanes.rules.call, self._remove, firewall)
             self._attempt(step, f"the {firewall.name} rules in {self.label} were not removed")
+
+    def _remove(self, firewall: Firewall) -> None:
+        firewall.remove()
+        redirect = self._redirect
+        if sockets.servers_there((redirect.udp_port, redirect.tcp_port)):
+            conntrack.forget_ours(redirect)  # who asked us would not reach them before the flow expires
 
     def close(self) -> None:
         """``withdraw``, then close the sockets and end the threads; idempotent, never raises."""

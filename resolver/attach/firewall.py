@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import cache
 from typing import Protocol
 
 from resolver.attach import privileges
@@ -86,13 +88,39 @@ def choose(wanted: str) -> Firewall:
     raise AttachError(f"no {commands} command was found; install {package}")
 
 
+class Choice:
+    """`choose` for many namespaces: what works in one works in the others, so only the first one is tried."""
+
+    def __init__(self) -> None:
+        self._chosen: dict[str, str] = {}
+
+    def __call__(self, wanted: str) -> Firewall:
+        """The firewall that worked last, else the first one that does; raises AttachError, saying why none does."""
+        name = self._chosen.get(wanted)
+        if name is not None:
+            return _make(name)
+        firewall = choose(wanted)
+        self._chosen[wanted] = firewall.name
+        return firewall
+
+    def forget(self) -> None:
+        """Try again the next time: the one that was chosen has failed."""
+        self._chosen.clear()
+
+
 def others(chosen: Firewall) -> list[Firewall]:
     """Firewalls that keep their rules elsewhere than ``chosen`` does: an earlier run may have used one of them."""
-    found: dict[str, Firewall] = {}
+    return [_make(name) for name in _others(chosen.backend, os.environ.get("PATH", ""))]
+
+
+@cache
+def _others(backend: str, _path: str) -> tuple[str, ...]:
+    """Their names; looked for once, for there may be hundreds of namespaces."""
+    found: dict[str, str] = {}
     for firewall in map(_make, _ORDER["auto"]):
-        if firewall.is_installed and firewall.backend != chosen.backend:
-            found.setdefault(firewall.backend, firewall)
-    return list(found.values())
+        if firewall.is_installed and firewall.backend != backend:
+            found.setdefault(firewall.backend, firewall.name)
+    return tuple(found.values())
 
 
 def _make(name: str) -> Firewall:

@@ -7,10 +7,10 @@ each other's rules; a distribution's plain ``iptables`` is either.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
-from resolver.attach import plan
+from resolver.attach import nfnetlink, plan
 from resolver.attach.command import LOCK_WAIT_S, find, run
 from resolver.attach.plan import Redirect
 from resolver.errors import AttachError
@@ -30,6 +30,8 @@ class Iptables:
         """``name`` is the command: ``iptables``, ``iptables-nft`` or ``iptables-legacy``."""
         self.name = name
         self._state: tuple[str, ...] = ()
+        self._generation: int | None = None
+        """That of nf_tables' rules in the namespace when ``_state`` was seen last."""
 
     @property
     def is_installed(self) -> bool:
@@ -41,8 +43,7 @@ class Iptables:
         """``iptables-nft`` or ``iptables-legacy``: which of the kernel's two interfaces the command speaks to."""
         if self.name != "iptables":
             return self.name
-        # Versions before 1.8 name no interface: they know only the legacy one.
-        return "iptables-nft" if "nf_tables" in run((self.name_or_path, "--version")).output else "iptables-legacy"
+        return _backend_of(self.name_or_path)
 
     @property
     def name_or_path(self) -> str:
@@ -62,6 +63,7 @@ class Iptables:
     def install(self, redirect: Redirect) -> None:
         """Put the rules in place in one commit, whatever of ours was there; AttachError when the kernel refuses."""
         self._commit(lambda listing: plan.iptables_install(redirect, listing), "install the redirect")
+        self._generation = self._current_generation()
         listing = self._list()
         self._state = plan.iptables_state(listing)
         if plan.iptables_redirect(listing) != redirect:
@@ -77,8 +79,14 @@ class Iptables:
 
     def intact(self, redirect: Redirect) -> bool:
         """True when the rules are as ``install(redirect)`` left them, and no rule for our address precedes them."""
+        generation = self._current_generation()
+        if generation is not None and generation == self._generation:
+            return plan.iptables_redirect(self._state) == redirect
         listing = self._list()
-        return plan.iptables_redirect(listing) == redirect and plan.iptables_state(listing) == self._state
+        if plan.iptables_redirect(listing) != redirect or plan.iptables_state(listing) != self._state:
+            return False
+        self._generation = generation
+        return True
 
     def remove(self) -> None:
         """Take our jumps and chains away, if there are any; raises AttachError when the kernel refuses."""
@@ -102,10 +110,21 @@ class Iptables:
         """What ``-S`` prints; when it fails, nothing, or AttachError if a ``purpose`` depends on it."""
         if self.backend == "iptables-legacy" and not _legacy_nat_in_use():
             return []  # a mere look would load the legacy table into this namespace
+        if self.sends_events and (names := nfnetlink.tables()) is not None and "nat" not in names:
+            return []
         outcome = run((self.name_or_path, f"--wait={LOCK_WAIT_S}", "-t", "nat", "-S"))
         if purpose and not outcome.ok:
             raise AttachError(f"{self.name} cannot {purpose}: {outcome.complaint}")
         return outcome.output.splitlines() if outcome.ok else []
+
+    def _current_generation(self) -> int | None:
+        return nfnetlink.generation() if self.sends_events else None
+
+
+@cache
+def _backend_of(command: str) -> str:
+    # Versions before 1.8 name no interface: they know only the legacy one.
+    return "iptables-nft" if "nf_tables" in run((command, "--version")).output else "iptables-legacy"
 
 
 def _legacy_nat_in_use() -> bool:

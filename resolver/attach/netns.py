@@ -5,7 +5,7 @@ needed: a thread opens the sockets, runs ``nft``, later repairs the rules and op
 further privileges, because it entered while it still had them; the server's own threads never leave their
 namespace. A helper would have to be kept alive for the same work, or started anew with CAP_SYS_ADMIN for each socket.
 
-This module does not know what is done inside. Called by ``attachment``.
+This module does not know what is done inside. Called by ``inside``, which has the threads of an agent as well.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -35,6 +36,8 @@ _T = TypeVar("_T")
 
 NAMED = (Path("/run/netns"), Path("/var/run/netns"))
 PROC = Path("/proc")
+SELF = "self"
+"""What calls for the namespace that pydns runs in."""
 
 _CLONE_NEWNET = 0x40000000
 _RTF_UP, _RTF_GATEWAY, _RTF_REJECT = 0x1, 0x2, 0x200
@@ -54,13 +57,15 @@ class Target:
     """Its name, when it was given as one that ``ip netns`` knows."""
     pid: int | None = None
     """The process whose namespace it is, when it was given as one."""
+    is_own: bool = False
+    """True when it was asked for as the one that pydns runs in: nothing has to be entered."""
 
 
 def locate(spec: str, *, proc: Path = PROC, named: Sequence[Path] = NAMED) -> Target:
-    """The namespace that ``spec`` means: a path (it has a ``/``), a name known to ``ip netns``, or a process id.
+    """The namespace that ``spec`` means: a path (it has a ``/``), a name known to ``ip netns``, a process id, `SELF`.
 
-    A number is a process unless a namespace has that name. AttachError when there is no such namespace, with names
-    that are near.
+    A number is a process unless a namespace has that name, and so it is with `SELF`. AttachError when there is no such
+    namespace, with names that are near.
     """
     if "/" in spec:
         if not os.path.exists(spec):
@@ -70,6 +75,8 @@ def locate(spec: str, *, proc: Path = PROC, named: Sequence[Path] = NAMED) -> Ta
         for folder in named:
             if (folder / spec).exists():
                 return Target(folder / spec, spec, name=spec)
+    if spec == SELF:
+        return Target(proc / "self/ns/net", SELF, is_own=True)
     if spec.isascii() and spec.isdigit():
         if not (proc / spec).exists():
             raise AttachError(
@@ -82,7 +89,7 @@ def locate(spec: str, *, proc: Path = PROC, named: Sequence[Path] = NAMED) -> Ta
 def _near(spec: str, named: Sequence[Path]) -> str:
     known = sorted({entry.name for folder in named if folder.is_dir() for entry in folder.iterdir()})
     if not known:
-        return "; `ip netns` knows none, so give a PATH or a PID"
+        return "; `ip netns` knows none, so give a PATH, a PID, or self"
     near = difflib.get_close_matches(spec, known, n=3)
     return f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(known[:8])}"
 
@@ -121,17 +128,27 @@ def identity() -> tuple[int, int]:
 
 
 def identity_at(path: Path) -> tuple[int, int] | None:
-    """Device and inode of a namespace's file; None when there is none any more. Raises OSError when none can tell."""
+    """Device and inode of a namespace's file; None when there is none any more. Raises OSError when none can tell.
+
+    `ip netns delete` takes the namespace off its name first and removes the name then: a plain file is none.
+    """
     try:
         status = os.stat(path)
     except FileNotFoundError:
         return None
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if status.st_dev == _device_of_namespaces() else None
 
 
-def _enter(target: Target) -> None:
+@cache
+def _device_of_namespaces() -> int:
+    """All namespaces' files are of one file system, whatever name they are mounted on (namespaces(7))."""
+    return os.stat(PROC / "self/ns/net").st_dev
+
+
+def open_namespace(target: Target) -> int:
+    """A descriptor that holds the namespace; raises AttachError when it cannot be opened."""
     try:
-        descriptor = os.open(target.path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(target.path, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError as error:
         raise AttachError(
             f"the network namespace of {target.label} cannot be opened: "
@@ -139,8 +156,12 @@ def _enter(target: Target) -> None:
         ) from error
     except OSError as error:
         raise AttachError(f"the network namespace of {target.label} cannot be opened: {error.strerror}") from error
+
+
+def move_thread(descriptor: int, target: Target) -> None:
+    """Move the calling thread into the namespace; raises AttachError when it may not, or when it is none."""
     try:
-        _setns(descriptor)
+        setns(descriptor)
     except OSError as error:
         if error.errno == errno.EPERM:
             raise AttachError(
@@ -150,18 +171,31 @@ def _enter(target: Target) -> None:
             f"{target.path} is not a network namespace ({error.strerror}); a name whose namespace is gone is removed "
             "with `ip netns delete`"
         ) from error
+
+
+def _enter(target: Target) -> None:
+    if target.is_own:
+        return
+    descriptor = open_namespace(target)
+    try:
+        move_thread(descriptor, target)
     finally:
         os.close(descriptor)
 
 
-def _setns(descriptor: int) -> None:
+def setns(descriptor: int) -> None:
+    """Move the calling thread into the network namespace of the descriptor (setns(2)); raises OSError."""
     if hasattr(os, "setns"):  # Python 3.12
         os.setns(descriptor, _CLONE_NEWNET)
         return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(descriptor, _CLONE_NEWNET) != 0:
+    if _libc().setns(descriptor, _CLONE_NEWNET) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def bring_loopback_up() -> bool:

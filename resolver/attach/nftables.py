@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from resolver.attach import plan
+from functools import cached_property
+
+from resolver.attach import nfnetlink, plan
 from resolver.attach.command import Outcome, find, run
 from resolver.attach.plan import Redirect
 from resolver.errors import AttachError
+
+_forms: dict[str | None, str | None] = {}
+"""What an nft command prints for our table, by its path: the same for each namespace but for the ports."""
 
 
 class Nftables:
@@ -18,11 +23,17 @@ class Nftables:
 
     def __init__(self) -> None:
         self._listed = ""
+        self._generation: int | None = None
+        """That of the namespace's rules when the listing was ``_listed`` last."""
+
+    @cached_property
+    def _path(self) -> str | None:
+        return find("nft")
 
     @property
     def is_installed(self) -> bool:
         """True when there is an ``nft`` command."""
-        return find("nft") is not None
+        return self._path is not None
 
     def problem(self) -> str | None:
         """Why it cannot be used in this namespace; None when it can. Changes nothing.
@@ -35,25 +46,48 @@ class Nftables:
 
     def install(self, redirect: Redirect) -> None:
         """Put the rules in place, whatever of ours was there; raises AttachError when the kernel refuses."""
-        outcome = self._run("-f", "-", stdin=plan.nft_install(redirect))
+        before = nfnetlink.generation()
+        outcome = self._run("-f", "-", stdin=plan.nft_install(redirect, replace=self.is_present()))
         if not outcome.ok:
             raise AttachError(f"nft cannot install the redirect: {outcome.complaint}")
+        after = nfnetlink.generation()
+        form = _forms.get(self._path)
+        if form is not None and before is not None and after == before + 1:  # ours was the only change
+            self._listed, self._generation = plan.nft_filled(form, redirect), after
+            return
         # What this version of nft prints for the rules is what it must print from now on.
+        self._generation = after
         self._listed = self._list()
         if plan.nft_redirect(self._listed) != redirect:
             raise AttachError("nft took the redirect, but its table ip pydns was changed at once by someone else")
+        _forms[self._path] = plan.nft_form(self._listed, redirect)
 
     def is_present(self) -> bool:
         """True when there is a table of ours, from whichever run, whole or not."""
-        return self._list() != ""
+        names = nfnetlink.tables()
+        return self._list() != "" if names is None else plan.NFT_TABLE in names
 
     def current(self) -> Redirect | None:
         """The ports found in a table of ours, from whichever run; None when there is none."""
-        return plan.nft_redirect(self._list())
+        generation = nfnetlink.generation()
+        listing = self._list()
+        redirect = plan.nft_redirect(listing)
+        form = _forms.get(self._path)
+        if redirect is not None and form is not None and listing == plan.nft_filled(form, redirect):
+            self._listed, self._generation = listing, generation  # as we would have installed it
+        return redirect
 
     def intact(self, redirect: Redirect) -> bool:
         """True when the rules are as ``install(redirect)`` left them."""
-        return plan.nft_redirect(self._listed) == redirect and self._list() == self._listed
+        if plan.nft_redirect(self._listed) != redirect:
+            return False
+        generation = nfnetlink.generation()
+        if generation is not None and generation == self._generation:
+            return True
+        if self._list() != self._listed:
+            return False
+        self._generation = generation
+        return True
 
     def remove(self) -> None:
         """Take our table away, if there is one; raises AttachError when the kernel refuses."""
@@ -67,4 +101,4 @@ class Nftables:
         return outcome.output if outcome.ok else ""
 
     def _run(self, *words: str, stdin: str = "") -> Outcome:
-        return run(("nft", *words) if (path := find("nft")) is None else (path, *words), stdin)
+        return run((self._path or "nft", *words), stdin)

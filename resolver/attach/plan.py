@@ -38,17 +38,16 @@ class Redirect:
     address: str = ADDRESS
 
 
-def nft_install(redirect: Redirect) -> str:
+def nft_install(redirect: Redirect, *, replace: bool = True) -> str:
     """One file for ``nft -f -`` that puts our table in place, whatever of it was there before, in one transaction.
 
     The first line makes the second one valid when there is no table yet; both are part of the same transaction, so
-    no packet meets a state in between.
+    no packet meets a state in between. Without ``replace``, for when there is none, the kernel does not wait for
+    packets that might still be in the former one.
     """
     to, at = redirect.address, redirect
     return (
-        f"add table ip {NFT_TABLE}\n"
-        f"delete table ip {NFT_TABLE}\n"
-        f"table ip {NFT_TABLE} {{\n"
+        (nft_remove() if replace else "") + f"table ip {NFT_TABLE} {{\n"
         "\tchain output {\n"
         f"\t\ttype nat hook output priority {NFT_OUTPUT_PRIORITY}; policy accept;\n"
         f"\t\tip daddr {to} udp dport 53 counter dnat to {to}:{at.udp_port}\n"
@@ -71,6 +70,20 @@ def nft_remove() -> str:
 def nft_redirect(listing: str) -> Redirect | None:
     """The ports that a listing of our table redirects to; None when it does not hold both."""
     return _redirect(_NFT_DNAT.search(line) for line in listing.split("\n"))
+
+
+def nft_form(listing: str, redirect: Redirect) -> str | None:
+    """A listing of our table as it would be for any ports, to be filled in by `nft_filled`; None when it is unclear."""
+    udp, tcp = str(redirect.udp_port), str(redirect.tcp_port)
+    if nft_redirect(listing) != redirect or "@" in listing:
+        return None
+    form = re.sub(rf"\b{tcp}\b", "@tcp@", re.sub(rf"\b{udp}\b", "@udp@", listing))
+    return form if (form.count("@udp@"), form.count("@tcp@")) == (2, 2) else None
+
+
+def nft_filled(form: str, redirect: Redirect) -> str:
+    """What nft prints for our table with these ports."""
+    return form.replace("@udp@", str(redirect.udp_port)).replace("@tcp@", str(redirect.tcp_port))
 
 
 def iptables_install(redirect: Redirect, listing: Sequence[str]) -> str:

@@ -84,6 +84,11 @@ def keep_only(wanted: Iterable[str]) -> None:
         _checked(libc.prctl(_PR_CAP_AMBIENT, _AMBIENT_RAISE, number, 0, 0), "the ambient set")
 
 
+def can_gain_beyond(allowed: Iterable[str], status: Path = _THREAD) -> bool:
+    """True when a child of uid 0 would get more than ``allowed``: the bounding set has it."""
+    return bool(_mask(status, "CapBnd:") & ~sum(1 << NUMBERS[name] for name in set(allowed)))
+
+
 def holders(beyond: Iterable[str], tasks: Path = _TASKS) -> list[str]:
     """The names of this process's threads that have more in effect than ``beyond`` allows."""
     allowed = sum(1 << NUMBERS[name] for name in set(beyond))

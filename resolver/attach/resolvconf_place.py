@@ -100,7 +100,8 @@ def locate_resolv_conf(
     """The resolv.conf of ``target``, opened; None when it has none but the host's, which is never touched.
 
     ``explicit`` wins; for a name it is /etc/netns/NAME/resolv.conf, which ``ip netns exec`` puts in place; for a
-    process it is the one in its root, if that is not our own. AttachError when it cannot be opened.
+    process it is the one in its root, if that is not our own; for our own namespace it is ``host`` where that is
+    mounted for itself, as in every container. AttachError when it cannot be opened.
     """
     if explicit is not None:
         # Inside a container, serving its own namespace, what is the host's file to us is the container's.
@@ -116,6 +117,13 @@ def locate_resolv_conf(
             log.warning("%s is the host's own %s: left alone", path, host)
             return None
         return _open_place(path, writable)
+    if target.is_own:
+        if _is_mount_point(host):
+            return _open_place(host, writable)
+        log.warning(
+            "%s is not mounted by itself, so it may be the host's own: left alone; --resolv-conf names one", host
+        )
+        return None
     if target.pid is None:
         return None
     process = proc / str(target.pid)
@@ -188,6 +196,20 @@ def _reopen(found: int, writable: bool) -> int:
         return os.open(f"/proc/self/fd/{found}", (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
     finally:
         os.close(found)
+
+
+def _is_mount_point(path: Path) -> bool:
+    """True when something is mounted on this very name, and no link leads elsewhere."""
+    try:
+        with contextlib.ExitStack() as undo:
+            mounts = []
+            for place, flags in ((path, os.O_NOFOLLOW), (path.parent, os.O_DIRECTORY)):
+                descriptor = os.open(place, _PATH_ONLY | flags)
+                undo.callback(os.close, descriptor)
+                mounts.append(_mount_id(descriptor))
+    except OSError:
+        return False
+    return mounts[0] != mounts[1]
 
 
 def _mount_id(descriptor: int) -> str:

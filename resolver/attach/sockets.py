@@ -8,10 +8,14 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from collections.abc import Container
+from pathlib import Path
 
 from resolver.attach.plan import ADDRESS, Redirect
 from resolver.errors import AttachError
 
+_DNS_PORT = 53
+_UDP_TABLE = Path("/proc/thread-self/net/udp")
 _BACKLOG = 512
 _UCRED = struct.Struct("3i")  # pid, uid, gid: struct ucred of unix(7)
 
@@ -55,6 +59,22 @@ def _bind(opened: socket.socket, port: int) -> None:
         if not port or error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
         opened.bind((ADDRESS, 0))
+
+
+def servers_there(ports: Container[int] = (), table: Path = _UDP_TABLE) -> bool:
+    """True when somebody in this thread's namespace has a UDP server at 127.0.0.11, as Docker's resolver, or at :53.
+
+    ``ports`` are our own. The kernel's list of sockets costs less than any command (proc_net_udp).
+    """
+    address = f"{struct.unpack('=I', socket.inet_aton(ADDRESS))[0]:08X}"
+    for line in table.read_text().splitlines()[1:]:
+        _, local, remote, *_ = line.split()
+        host, _, port = local.partition(":")
+        number = int(port, 16)
+        reaches = host == address or (host == "00000000" and number == _DNS_PORT)
+        if reaches and remote.endswith(":0000") and number not in ports:
+            return True
+    return False
 
 
 def take_lock(name: str = f"pydns-{ADDRESS}") -> socket.socket:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from resolver.attach.conntrack import stray
+from resolver.attach.conntrack import led, stray
 from resolver.attach.plan import Redirect
 
 # ctnetlink's own words, IPv4: UDP 127.0.0.1:48423 -> 127.0.0.11:53, answered from port 56583
@@ -40,3 +40,12 @@ def test_which_flows_are_forgotten(message: bytes, redirect: Redirect, is_stray:
 def test_a_cut_message_is_no_flow() -> None:
     for length in range(len(LISTED)):
         stray(LISTED[:length], ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("message", "redirect", "is_led"),
+    [(LISTED, OURS, True), (LISTED, ELSEWHERE, False), (TCP, Redirect(1, 0xDD07), True), (TCP, OURS, False)],
+    ids=["ours", "elsewhere", "tcp-ours", "tcp-elsewhere"],
+)
+def test_which_flows_lead_to_us(message: bytes, redirect: Redirect, is_led: bool) -> None:
+    assert (led(message, redirect) == message[20:72]) is is_led

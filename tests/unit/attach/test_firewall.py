@@ -109,3 +109,24 @@ def test_a_command_that_hangs_is_ended(commands: Commands, monkeypatch: pytest.M
 
 def test_a_command_that_is_not_there_is_an_outcome() -> None:
     assert run(("/nowhere/nft",)).complaint == "cannot be run: No such file or directory"
+
+
+def test_a_choice_for_many_namespaces_tries_only_once(commands: Commands) -> None:
+    tried = commands.folder / "tried"
+    commands.add("nft", f"echo once >> {tried}")
+    choice = firewall.Choice()
+
+    assert [choice("auto").name for _ in range(3)] == ["nftables"] * 3
+    assert tried.read_text() == "once\n"
+    choice.forget()
+    assert choice("auto").name == "nftables"
+    assert tried.read_text() == "once\nonce\n"
+
+
+def test_a_choice_that_failed_is_made_again(commands: Commands) -> None:
+    commands.add("nft", FAILS)
+    choice = firewall.Choice()
+    with pytest.raises(AttachError, match="Not supported"):
+        choice("nftables")
+    commands.add("nft")
+    assert choice("nftables").name == "nftables"

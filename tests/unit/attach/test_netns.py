@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resolver.attach.netns import NamespaceThread, Target, default_gateways, locate
+from resolver.attach.netns import NamespaceThread, Target, default_gateways, identity, identity_at, locate
 from resolver.errors import AttachError
 
 
@@ -37,6 +37,24 @@ def test_a_number_is_a_process(named: Path, proc: Path) -> None:
 
 def test_a_number_that_is_a_name_is_the_name(named: Path, proc: Path) -> None:
     assert locate("4242", proc=proc, named=[named]) == Target(named / "4242", "4242", name="4242")
+
+
+def test_self_is_where_we_are(named: Path, proc: Path) -> None:
+    assert locate("self", proc=proc, named=[named]) == Target(proc / "self/ns/net", "self", is_own=True)
+
+
+def test_self_that_is_a_name_is_the_name(named: Path, proc: Path) -> None:
+    (named / "self").touch()
+
+    assert locate("self", proc=proc, named=[named]) == Target(named / "self", "self", name="self")
+
+
+def test_our_own_namespace_is_not_entered(proc: Path) -> None:
+    inside = NamespaceThread(locate("self", proc=proc, named=[]))  # where there is no such file to enter by
+    try:
+        assert inside.call(identity) == identity()
+    finally:
+        inside.close()
 
 
 def test_a_path(named: Path, proc: Path) -> None:
@@ -99,3 +117,12 @@ def test_no_routes_no_gateways(tmp_path: Path) -> None:
     (tmp_path / "route").write_text(ROUTE.splitlines()[0] + "\n")
 
     assert default_gateways(tmp_path) == ()
+
+
+def test_a_name_without_its_namespace_is_none(tmp_path: Path) -> None:
+    """As `ip netns delete` leaves it for a moment; it must not be taken for another namespace of that name."""
+    (tmp_path / "web").touch()
+
+    assert identity_at(tmp_path / "web") is None
+    assert identity_at(tmp_path / "absent") is None
+    assert identity_at(Path("/proc/self/ns/net")) == identity()

@@ -132,3 +132,24 @@ def test_the_state_shows_a_rule_for_our_address_that_comes_first() -> None:
     listing = ["-A OUTPUT -d 127.0.0.11/32 -j DOCKER_OUTPUT", *OURS]
 
     assert plan.iptables_state(listing) == tuple(listing)
+
+
+def listed(redirect: Redirect) -> str:
+    """As nft prints it: a priority in words, counters left out."""
+    text = plan.nft_install(redirect, replace=False)
+    return text.replace("priority 99", "priority srcnat - 1").replace(" counter", " counter packets")
+
+
+@given(st.integers(1, 65535), st.integers(1, 65535), st.integers(1, 65535), st.integers(1, 65535))
+def test_a_listing_for_some_ports_tells_the_one_for_others(udp: int, tcp: int, other_udp: int, other_tcp: int) -> None:
+    """Or it tells nothing: what is learned from one namespace must never be wrong for the next."""
+    form = plan.nft_form(listed(Redirect(udp, tcp)), Redirect(udp, tcp))
+    if form is None:
+        assert udp == tcp or {udp, tcp} & {1, 53, 101, 127, 11}
+    else:
+        assert plan.nft_filled(form, Redirect(other_udp, other_tcp)) == listed(Redirect(other_udp, other_tcp))
+
+
+def test_a_listing_of_something_else_tells_nothing() -> None:
+    assert plan.nft_form("", REDIRECT) is None
+    assert plan.nft_form(listed(REDIRECT), Redirect(40000, 40002)) is None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resolver.attach.privileges import holders, missing
+from resolver.attach.privileges import can_gain_beyond, holders, missing
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,16 @@ def test_missing_keeps_the_order_asked_for(tmp_path: Path, effective: str, expec
     status.write_text(f"Name:\tx\nCapPrm:\t000001ffffffffff\nCapEff:\t{effective}\n")
 
     assert missing(("CAP_SYS_ADMIN", "CAP_NET_ADMIN"), status) == expected
+
+
+@pytest.mark.parametrize(
+    ("bounding", "expected"), [("0000000000001000", False), ("0", False), ("00000000a80435fb", True)]
+)
+def test_what_a_child_of_root_could_gain(tmp_path: Path, bounding: str, expected: bool) -> None:
+    status = tmp_path / "status"
+    status.write_text(f"CapEff:\t000001ffffffffff\nCapBnd:\t{bounding}\n")
+
+    assert can_gain_beyond(["CAP_NET_ADMIN"], status) is expected
 
 
 def test_threads_with_more_than_allowed_are_named(tmp_path: Path) -> None:

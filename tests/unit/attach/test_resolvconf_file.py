@@ -53,6 +53,7 @@ class Machine:
 NAME = Target(Path("/run/netns/web"), "web", name="web")
 PROCESS = Target(Path("/proc/7/ns/net"), "process 7", pid=7)
 PATH = Target(Path("/some/where"), "/some/where")
+SELF = Target(Path("/proc/self/ns/net"), "self", is_own=True)
 
 
 @pytest.fixture
@@ -65,6 +66,21 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 def test_a_bare_path_has_none(machine: Machine) -> None:
     assert machine.locate(PATH) is None
+
+
+def test_our_own_is_left_alone_where_it_may_be_the_hosts(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    assert machine.locate(SELF) is None
+    assert "is not mounted by itself, so it may be the host's own: left alone" in caplog.text
+
+    machine.host.unlink()
+    assert machine.locate(SELF) is None
+
+
+def test_our_own_is_left_alone_when_it_is_a_link(machine: Machine) -> None:
+    machine.host.unlink()
+    machine.host.symlink_to("/proc/self/status")  # on another mount
+
+    assert machine.locate(SELF) is None
 
 
 def test_an_explicit_file_wins(machine: Machine) -> None:
