@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,14 +16,23 @@ from resolver.cli.options import (
     PATH,
     answer_options,
     content_options,
+    daemon_options,
     metrics_option,
     option,
     set_up_logging,
     settings_loader,
     verbose_option,
 )
+from resolver.config.schema import Settings
 from resolver.errors import ConfigError, Fault
 
+if TYPE_CHECKING:
+    from resolver.attach.attachment import Attachment
+
+log = logging.getLogger(__name__)
+
+NOWHERE = Path(os.devnull)
+"""A resolv.conf that names nobody."""
 FIREWALLS = ("auto", "nftables", "iptables", "iptables-nft", "iptables-legacy")
 
 
@@ -28,9 +40,9 @@ FIREWALLS = ("auto", "nftables", "iptables", "iptables-nft", "iptables-legacy")
 @option(
     "--netns",
     required=True,
-    metavar="NAME|PATH|PID",
+    metavar="NAME|PATH|PID|self",
     shell_complete=complete.namespaces,
-    help="The namespace: a name of `ip netns`, the path of its file, or a process in it.",
+    help="The namespace: a name of `ip netns`, the path of its file, a process in it, or the one that pydns is in.",
 )
 @option(
     "--network",
@@ -47,6 +59,7 @@ FIREWALLS = ("auto", "nftables", "iptables", "iptables-nft", "iptables-legacy")
     help="Who asks: the container's name in the registry. Gives it its link aliases and its own servers.",
 )
 @content_options
+@daemon_options
 @answer_options
 @option(
     "--firewall",
@@ -83,12 +96,14 @@ def command(
 
     The sockets listen on random ports inside the namespace and rules lead port 53 to them; the program itself stays
     outside. The rules are watched and repaired; on SIGTERM they are removed and resolv.conf is put back. Needs
-    CAP_SYS_ADMIN and CAP_NET_ADMIN to attach and keeps only what the firewall needs.
+    CAP_SYS_ADMIN and CAP_NET_ADMIN to attach and keeps only what the firewall needs; in a container that shares
+    another one's network (`--netns self`), CAP_NET_ADMIN alone.
 
     \b
     Examples:
       pydns sidecar --netns web --network mynet
       pydns sidecar --netns 4711 --endpoint web
+      pydns sidecar --netns self --docker unix:///var/run/docker.sock --endpoint web
       ip netns exec web dig db
     """
     if not network and endpoint is None:
@@ -97,8 +112,8 @@ def command(
     if container_resolv_conf is not None and no_resolv_conf:
         raise ConfigError([Fault("--no-resolv-conf", "contradicts --resolv-conf", "give one of them")])
     set_up_logging(verbose=verbose)
-    load_settings = settings_loader(config, with_shipped_zones=False, **options)
-    settings = load_settings()
+    load_given = settings_loader(config, with_shipped_zones=False, **options)
+    settings = load_given()
 
     from resolver.attach.attachment import Attachment
     from resolver.attach.gateways import bridge_gateways
@@ -107,6 +122,16 @@ def command(
     attachment = Attachment.open(
         netns, firewall=firewall, resolv_conf=container_resolv_conf, manage_resolv_conf=not no_resolv_conf
     )
+
+    def load_settings() -> Settings:
+        return _not_asking_itself(load_given(), attachment) if attachment.is_own else load_given()
+
+    if attachment.is_own:
+        settings = _not_asking_itself(settings, attachment)
+        if not settings.upstreams and not attachment.former_servers and settings.resolv_conf == NOWHERE:
+            log.warning(
+                "resolv.conf names no server but 127.0.0.11: what is no container is not resolved; see --upstream"
+            )
 
     async def run() -> None:
         sidecar = Sidecar(
@@ -121,3 +146,20 @@ def command(
 
     with attachment:
         asyncio.run(run())
+
+
+def _not_asking_itself(settings: Settings, attachment: Attachment) -> Settings:
+    """The settings of a sidecar in the namespace that it serves: there 127.0.0.11 is itself, whoever names it.
+
+    What is the host's resolv.conf elsewhere is the container's own there, and about to name it; whom that file named
+    before, the attachment knows.
+    """
+    from resolver.attach.plan import ADDRESS
+    from resolver.attach.resolvconf_place import HOST
+    from resolver.forward.upstreams import drop_own
+
+    return replace(
+        settings,
+        upstreams=drop_own(settings.upstreams, {(ADDRESS, 53)}),
+        resolv_conf=NOWHERE if attachment.has_resolv_conf and settings.resolv_conf == HOST else settings.resolv_conf,
+    )

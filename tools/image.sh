@@ -1,0 +1,81 @@
+#!/bin/bash
+# Build the image where no registry is at hand, and no network in the build: the base by debootstrap, the wheels by pip.
+#
+#   tools/image.sh build [TAG]    everything, into the daemon that DOCKER_HOST names; TAG is pydns unless given
+#   tools/image.sh fetch          only the base and the wheels, which needs a Debian mirror and PyPI, and root
+#
+# SUITE=trixie takes another Debian; DIR=/var/tmp/pydns-image is where the base and the wheels stay, the base as it was on
+# the day that it was made: remove it for one with today's fixes. DOCKER=/usr/bin/docker names another client.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+DIR=${DIR:-/var/tmp/pydns-image}
+SUITE=${SUITE:-bookworm}
+DOCKER=${DOCKER:-docker}
+what=${1:?build or fetch}
+tag=${2:-pydns}
+include=python3,nftables,ca-certificates
+pip='pip==26.3 --hash=sha256:f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13'
+
+[[ $what == build || $what == fetch ]] || { echo "$0: build or fetch?" >&2; exit 1; }
+mkdir -p "$DIR"
+exec 9> "$DIR/lock"
+flock 9 # one at a time fetches; the others find it there
+
+began=$(date +%s)
+base=$DIR/$SUITE-$(sha256sum <<< "$include" | cut -c 1-8).tar
+python_of=${base%.tar}.python
+log=$(mktemp -d "$DIR/new.XXXXXX")
+trap 'rm -rf --one-file-system "$log"' EXIT
+
+make_base() {
+    local mirror litter root=$log/root
+    [[ $(id -u) -eq 0 ]] || { echo "$0: the base needs root" >&2; return 1; }
+    command -v debootstrap > /dev/null || { echo "$0: apt-get install debootstrap" >&2; return 1; }
+    # This machine's own mirror, in deb822 or in one-line form.
+    mirror=$({ cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2> /dev/null || true; } |
+        awk '!url && /^URIs:/ { url = $2 } !url && /^deb / { for (i = NF; i > 1; i--) if ($i ~ /:\/\//) url = $i }
+            END { print url }')
+    [[ $mirror ]] || { echo "$0: /etc/apt names no mirror" >&2; return 1; }
+    echo "image: debootstrap $SUITE ..."
+    debootstrap --variant=minbase --include="$include" "$SUITE" "$root" "$mirror" > "$log/debootstrap" 2>&1 ||
+        { tail "$log/debootstrap" >&2; return 1; }
+    # As Debian's own slim images: no documents but licences, no translations, no caches; and no device, no log.
+    find "$root/usr/share/doc" ! -type d ! -name copyright -delete
+    find "$root/usr/share/doc" -type d -empty -delete
+    for litter in usr/share/{man,info,locale,lintian,bug} var/cache/{apt,debconf,ldconfig} var/lib/apt/lists var/log dev; do
+        find "$root/$litter" -mindepth 1 -delete
+    done
+    rm -f "$root"/etc/{resolv.conf,hostname}
+    readlink "$root/usr/bin/python3" | sed 's/[^0-9.]//g' > "$python_of"
+    tar -C "$root" --numeric-owner -cf "$base.new" .
+    mv "$base.new" "$base"
+}
+
+make_wheels() { # for the base's Python, whichever is here
+    local version=$1 platforms=() glibc
+    for glibc in 2_36 2_28 2_17; do platforms+=(--platform "manylinux_${glibc}_$(uname -m)"); done
+    "$python" -m pip --version > /dev/null 2>&1 || { echo "$0: $python has no pip: make .venv with 'make venv'" >&2; return 1; }
+    { echo "$pip" && cat requirements/run.txt; } > "$log/all.txt"
+    PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip -qq download --no-input --only-binary=:all: --require-hashes \
+        --python-version "$version" --implementation cp "${platforms[@]}" -d "$log/new/wheels" -r "$log/all.txt"
+    mv "$log/new" "$wheels"
+}
+
+[[ -s $base && -s $python_of ]] || make_base
+python=.venv/bin/python
+[[ -x $python ]] || python=python3
+wheels=$DIR/wheels-$(cat "$python_of")-$({ echo "$pip" && cat requirements/run.txt; } | sha256sum | cut -c 1-8)
+[[ -d $wheels ]] || make_wheels "$(cat "$python_of")"
+echo "image: the base ($(($(stat -c %s "$base") / 1000000)) MB) and the wheels are in $DIR, after $(($(date +%s) - began)) s"
+[[ $what == build ]] || exit 0
+
+name=pydns-base:$SUITE-$(date -u -d "@$(stat -c %Y "$base")" +%Y%m%d%H%M%S) # the day tells one base from the next
+if [[ ! $("$DOCKER" images -q "$name") ]]; then
+    "$DOCKER" import -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' "$base" "$name" > /dev/null
+fi
+# Not the folder as it is: wheels that were left there for another lock would be in the way.
+tar --exclude=__pycache__ --owner=0 --group=0 --mode=u+rw,a+rX -cf - \
+    Dockerfile .dockerignore pyproject.toml README.md LICENSE requirements/run.txt resolver zones -C "$wheels" wheels |
+    "$DOCKER" build --network none --build-arg "BASE=$name" -t "$tag" -
+echo "image: $tag is built, after $(($(date +%s) - began)) s"
