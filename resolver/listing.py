@@ -41,7 +41,8 @@ def upstreams_of(forwarder: Forwarder, configured: Sequence[Upstream], now: floa
 
 
 def _upstream(upstream: Upstream, forwarder: Forwarder, is_configured: bool, now: float) -> dict[str, Any]:
-    health = forwarder.memory.health.get(upstream)
+    memory = forwarder.memory_of(upstream)
+    health = memory.health.get(upstream)
     stats = forwarder.stats.get(upstream)
     told: dict[str, Any] = {
         "address": str(upstream),
@@ -49,7 +50,7 @@ def _upstream(upstream: Upstream, forwarder: Forwarder, is_configured: bool, now
         "for_everybody": is_configured,
         "state": "unknown" if health is None else "down" if health.is_down else "up",
         "rtt_ms": None if health is None or health.rtt_s is None else round(health.rtt_s * 1000, 3),
-        "patience_ms": round(forwarder.memory.patience_s(upstream) * 1000, 3),
+        "patience_ms": round(memory.patience_s(upstream) * 1000, 3),
         "requests": 0 if stats is None else stats.requests,
         "failures": {} if stats is None else {str(failure): count for failure, count in stats.failures.items()},
         "last_failure": None if health is None or health.last_failure is None else str(health.last_failure),

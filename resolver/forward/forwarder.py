@@ -81,6 +81,8 @@ class Forwarder:
         """Look-ups refused because too many were under way."""
         self.memory = Memory()
         """How long each upstream takes, and which are down."""
+        self._memories: dict[SocketFactory, Memory] = {}
+        """The same of upstreams inside namespaces: one address is another server in each."""
         self._sockets = sockets
         self._loop = asyncio.get_running_loop()
         self._poller = Poller(self._loop)
@@ -126,9 +128,24 @@ class Forwarder:
             return
         self.lookups += 1
         now = self._loop.time()
-        for upstream in self.memory.due(upstreams, now, fastest=options.order == "fastest"):
-            self._probes.add(_Probe(self, query, upstream, in_namespace, now))
-        _Running(self, query, upstreams, over_tcp, done, options, in_namespace, now)
+        memory = self.memory
+        if upstreams and upstreams[0].in_namespace:
+            memory = self._memories.get(in_namespace) or self._memories.setdefault(in_namespace, Memory())
+        for upstream in memory.due(upstreams, now, fastest=options.order == "fastest"):
+            self._probes.add(_Probe(self, memory, query, upstream, in_namespace, now))
+        _Running(self, memory, query, upstreams, over_tcp, done, options, in_namespace, now)
+
+    def memory_of(self, upstream: Upstream) -> Memory:
+        """The memory in which an upstream is; of one inside namespaces that of the first that has asked it."""
+        if upstream.in_namespace:
+            for memory in self._memories.values():
+                if upstream in memory.health:
+                    return memory
+        return self.memory
+
+    def leave(self, in_namespace: SocketFactory) -> None:
+        """Nobody asks from inside that namespace any more."""
+        self._memories.pop(in_namespace, None)
 
     def close(self) -> None:
         """End every look-up at once, with an outcome that says so; later ones end so, too. May be called twice."""
@@ -157,11 +174,12 @@ class Forwarder:
 class _Running:
     """A look-up under way: its policy, its tries, its timer."""
 
-    __slots__ = ("_asked", "_done", "_forwarder", "_policy", "_timer", "in_namespace", "is_over", "query")
+    __slots__ = ("_asked", "_done", "_forwarder", "_policy", "_timer", "in_namespace", "is_over", "memory", "query")
 
     def __init__(
         self,
         forwarder: Forwarder,
+        memory: Memory,
         query: Query,
         upstreams: Sequence[Upstream],
         over_tcp: bool,
@@ -172,6 +190,7 @@ class _Running:
     ) -> None:
         self.query = query
         self.in_namespace = in_namespace
+        self.memory = memory
         self.is_over = False
         self._forwarder = forwarder
         self._done = done
@@ -179,7 +198,7 @@ class _Running:
         self._timer: asyncio.TimerHandle | None = None
         if options.edns0 and query.edns is not None:
             options = replace(options, edns0=False)  # the OPT is the client's, and so is what becomes of it
-        self._policy = Lookup(upstreams, options, over_tcp, now, forwarder.memory, forwarder.lookups)
+        self._policy = Lookup(upstreams, options, over_tcp, now, memory, forwarder.lookups)
         forwarder._under_way.add(self)
         self._take(self._policy.start(now), now)
 
@@ -230,7 +249,7 @@ class _Asked:
         self._loop = forwarder._loop
         self._sent_at = now
         self._query_id = forwarder._new_id()
-        self._memory = forwarder.memory
+        self._memory = running.memory
         self._stats = forwarder._stats_of(attempt.upstream)
         self._stats.requests += 1
         query = upstream_query(running.query, self._query_id, attempt.edns0)
@@ -274,12 +293,19 @@ class _Asked:
 class _Probe:
     """A copy of somebody's question to an upstream that is down, or whose time is to be measured again."""
 
-    __slots__ = ("_exchange", "_forwarder", "_query", "_query_id", "_sent_at", "_timer", "_upstream")
+    __slots__ = ("_exchange", "_forwarder", "_memory", "_query", "_query_id", "_sent_at", "_timer", "_upstream")
 
     def __init__(
-        self, forwarder: Forwarder, query: Query, upstream: Upstream, in_namespace: SocketFactory, now: float
+        self,
+        forwarder: Forwarder,
+        memory: Memory,
+        query: Query,
+        upstream: Upstream,
+        in_namespace: SocketFactory,
+        now: float,
     ) -> None:
         self._forwarder = forwarder
+        self._memory = memory
         self._query = query
         self._upstream = upstream
         self._sent_at = now
@@ -295,12 +321,12 @@ class _Probe:
         if isinstance(verdict, Accept):
             now = self._forwarder._loop.time()
             failure = None if verdict.rcode in (NOERROR, NXDOMAIN) else failure_of_rcode(verdict.rcode)
-            self._forwarder.memory.replied(self._upstream, now - self._sent_at, failure, now)
+            self._memory.replied(self._upstream, now - self._sent_at, failure, now)
             self.end()
 
     def broke(self, failure: Failure) -> None:
         """It is still down, at no cost to anybody."""
-        self._forwarder.memory.failed(self._upstream, failure, self._forwarder._loop.time())
+        self._memory.failed(self._upstream, failure, self._forwarder._loop.time())
         self.end()
 
     def end(self) -> None:
@@ -311,5 +337,5 @@ class _Probe:
 
     def _woke(self) -> None:
         now = self._forwarder._loop.time()
-        self._forwarder.memory.silent(self._upstream, now - self._sent_at, overtaken=False, now=now)
+        self._memory.silent(self._upstream, now - self._sent_at, overtaken=False, now=now)
         self.end()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import msgspec.structs
@@ -71,7 +72,7 @@ def to_struct(raw: object, kind: type[_S], path: Path, report: Report) -> _S:
 
 def _table_in(kind: Any) -> type[msgspec.Struct] | None:
     """The struct that a field is, or that it is when it is there at all (``Spec | None``)."""
-    for part in get_args(kind) or (kind,):
+    for part in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
         if isinstance(part, type) and issubclass(part, msgspec.Struct):
             return part
     return None

@@ -98,7 +98,7 @@ def test_every_environment_variable_is_on_the_configuration_page() -> None:
     page = set(re.findall(r"PYDNS_[A-Z_]+", CONFIGURATION.read_text()))
     used = {
         str(option.envvar)
-        for command in ("serve", "sidecar")
+        for command in ("serve", "sidecar", "agent")
         for option in options_of(command).values()
         if option.envvar
     }
