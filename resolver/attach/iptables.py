@@ -112,10 +112,19 @@ class Iptables:
             return []  # a mere look would load the legacy table into this namespace
         if self.sends_events and (names := nfnetlink.tables()) is not None and "nat" not in names:
             return []
-        outcome = run((self.name_or_path, f"--wait={LOCK_WAIT_S}", "-t", "nat", "-S"))
-        if purpose and not outcome.ok:
-            raise AttachError(f"{self.name} cannot {purpose}: {outcome.complaint}")
-        return outcome.output.splitlines() if outcome.ok else []
+        for _ in range(_ATTEMPTS):
+            outcome = run((self.name_or_path, f"--wait={LOCK_WAIT_S}", "-t", "nat", "-S"))
+            if purpose and not outcome.ok:
+                raise AttachError(f"{self.name} cannot {purpose}: {outcome.complaint}")
+            listing = outcome.output.splitlines() if outcome.ok else []
+            if not self.sends_events or plan.iptables_remove(listing) or not self._has_chains():
+                break
+            # iptables-nft 1.8.9 was seen to list a table without chains that are in it, and to end with 0.
+        return listing
+
+    def _has_chains(self) -> bool:
+        """Whether the kernel has chains of ours, by its own word."""
+        return not plan.IPTABLES_CHAINS.isdisjoint(nfnetlink.chains("nat") or ())
 
     def _current_generation(self) -> int | None:
         return nfnetlink.generation() if self.sends_events else None

@@ -25,8 +25,9 @@ _TYPE_MASK = 0x3FFF
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _WAIT_S = 2.0
 
-_GET_TABLE, _GET_GENERATION = 0xA01, 0xA10  # NFNL_SUBSYS_NFTABLES with NFT_MSG_GETTABLE, NFT_MSG_GETGEN
-_TABLE_NAME, _GENERATION_ID = 1, 1
+# NFNL_SUBSYS_NFTABLES with NFT_MSG_GETTABLE, NFT_MSG_GETCHAIN, NFT_MSG_GETGEN
+_GET_TABLE, _GET_CHAIN, _GET_GENERATION = 0xA01, 0xA04, 0xA10
+_TABLE_NAME, _CHAIN_TABLE, _CHAIN_NAME, _GENERATION_ID = 1, 1, 3, 1
 
 
 def connect() -> socket.socket:
@@ -82,6 +83,24 @@ def tables() -> frozenset[str] | None:
             )
     except OSError:
         return None
+
+
+def chains(table: str) -> frozenset[str] | None:
+    """The names of the chains in an IPv4 table; None when the kernel does not tell."""
+    found = set()
+    try:
+        with connect() as kernel:
+            for message in listed(kernel, _GET_CHAIN):
+                texts = {
+                    kind: message[start:end].rstrip(b"\0").decode(errors="replace")
+                    for kind, start, end in attributes(message, HEADER.size, len(message))
+                    if kind in (_CHAIN_TABLE, _CHAIN_NAME)
+                }
+                if texts.get(_CHAIN_TABLE) == table:
+                    found.add(texts.get(_CHAIN_NAME, ""))
+    except OSError:
+        return None
+    return frozenset(found)
 
 
 def generation() -> int | None:

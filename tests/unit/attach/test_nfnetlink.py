@@ -36,6 +36,16 @@ def test_tables_and_generation_follow_what_nft_does(lab: Lab) -> None:
     assert lab.inside(nfnetlink.generation) == before + 2
 
 
+def test_chains_are_those_of_one_table(lab: Lab) -> None:
+    assert lab.inside(nfnetlink.chains, "one") == frozenset()
+    for command in ("table ip one", "chain ip one first", "chain ip one second", "table ip two", "chain ip two third"):
+        lab.run("nft", "add", *command.split())
+    lab.run("nft", "add", "table", "ip6", "one")
+    lab.run("nft", "add", "chain", "ip6", "one", "fourth")
+
+    assert lab.inside(nfnetlink.chains, "one") == frozenset({"first", "second"})
+
+
 def test_a_generation_belongs_to_one_namespace(lab: Lab) -> None:
     with Lab() as other:
         before = other.inside(nfnetlink.generation)
