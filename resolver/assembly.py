@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from resolver.config.schema import Settings
 from resolver.content import Content
 from resolver.forward.policy import ForwardOptions
 from resolver.forward.resolvconf import ResolvConf
+from resolver.forward.routes import Route, Routes
 from resolver.forward.upstreams import Upstream, drop_own, parse_upstream
 from resolver.hostconf import HostResolvConf
 from resolver.pipeline.chain import Chain
@@ -36,8 +38,16 @@ def chain_of(settings: Settings) -> Chain:
             tuple(fold(from_text(zone)) for zone in settings.internal_zones),
             {fold(from_text(name)): addresses for name, addresses in settings.internal_names.items()},
         ),
-        ForwardPolicy(settings.forward_single_labels),
+        ForwardPolicy(settings.forward_single_labels, Routes(_reachable(settings))),
     )
+
+
+def _reachable(settings: Settings) -> list[Route]:
+    """The routes, without upstreams that are ourselves: a query sent there would come back."""
+    return [
+        replace(route, upstreams=without_own(route.upstreams, settings.listen)) if route.upstreams else route
+        for route in settings.routes
+    ]
 
 
 def view_settings(settings: Settings, fallback_gateways: tuple[IPAddress, ...]) -> ViewSettings:

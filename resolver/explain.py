@@ -72,15 +72,15 @@ def explain(asked: Asked, state: State) -> dict[str, Any]:
 
 
 def _forward(outcome: Forward, state: State, view: View) -> dict[str, Any]:
-    upstreams = state.own_upstreams(outcome.servers) if outcome.servers else state.upstreams
+    whose = "the route" if outcome.upstreams else "the asker" if outcome.servers else "everybody"
     return {
         "forwarded_name": to_text(outcome.question.qname),
         "answer": _records(outcome.chased),
         "written_in": _places(outcome.chased, [], view),
-        "upstreams": [str(upstream) for upstream in upstreams],
-        "upstreams_of": "the asker" if outcome.servers else "everybody",
+        "upstreams": [str(upstream) for upstream in state.upstreams_for(outcome)],
+        "upstreams_of": whose,
         "rotate": state.options.order == "rotate",
-        "because": "no name of the view's networks, of a zone or of docker.internal",
+        "because": outcome.why or "no name of the view's networks, of a zone or of docker.internal",
     }
 
 

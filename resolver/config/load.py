@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from resolver.config.agent import agent_settings
+from resolver.config.routes import routes_of
 from resolver.config.schema import CacheSpec, ConfigSpec, DaemonSpec, Settings
 from resolver.errors import ConfigError, Fault
 from resolver.forward.cache import CacheSettings
@@ -159,6 +160,7 @@ class _Loader:
             resolv_conf=self._path(spec.forward.resolv_conf, ("forward", "resolv_conf")),
             upstreams=self._upstreams(),
             max_in_flight=spec.forward.max_in_flight,
+            routes=routes_of(spec.forward.routes, self._report),
             order=spec.forward.order,
             cache=self._cache(spec.cache),
             metrics=metrics,

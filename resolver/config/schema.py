@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from resolver.config.agent import AgentSettings, AgentSpec
 from resolver.forward.cache import CacheSettings
 from resolver.forward.policy import Order
+from resolver.forward.routes import Route
 from resolver.forward.upstreams import Upstream
 from resolver.server.listeners import Address
 from resolver.sources.docker.settings import DaemonSettings
@@ -52,11 +53,21 @@ class InternalSpec(msgspec.Struct, forbid_unknown_fields=True):
     names: dict[str, str | list[str]] = msgspec.field(default_factory=lambda: {"host": "auto", "gateway": "auto"})
 
 
+class RouteSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """[[forward.routes]]: who is asked for the names below a suffix, or for the reverse names of a prefix."""
+
+    upstreams: list[str] = []
+    suffix: str | None = None
+    cidr: str | None = None
+
+
 class ForwardSpec(msgspec.Struct, forbid_unknown_fields=True):
     """[forward]: who is asked for everything else."""
 
     resolv_conf: str = "/etc/resolv.conf"
     upstreams: list[str] = []
+    routes: list[Any] = []
+    """Each a `RouteSpec`; looked at one by one, so that every wrong one is found."""
     order: Literal["sequential", "fastest", "rotate"] | None = None
     max_in_flight: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1024
 
@@ -126,6 +137,7 @@ class Settings:
     upstreams: tuple[Upstream, ...]
     """Empty when resolv.conf's are to be used."""
     max_in_flight: int
+    routes: tuple[Route, ...]
     order: Order | None
     """In which order upstreams are asked, when somebody has said so."""
     cache: CacheSettings

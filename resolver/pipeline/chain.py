@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from resolver.pipeline.outcome import Decision, Forward, Question, Reply
@@ -59,7 +59,7 @@ class Chain:
         for _ in range(MAX_CHASE + 1):
             outcome = decision.outcome
             if isinstance(outcome, Forward):
-                return Decision(Forward(outcome.question, outcome.servers, chased), decision.stage)
+                return Decision(replace(outcome, chased=chased), decision.stage)
             if outcome.cname_target is None:
                 return decision if not chased else Decision(_joined(chased, outcome, origins), first)
             chased += outcome.answer.answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from resolver.forward.upstreams import Upstream
 from resolver.registry.model import Origin
 from resolver.wire.name import WireName
 from resolver.wire.reply import Answer
@@ -43,6 +44,10 @@ class Forward:
     question: Question
     servers: tuple[str, ...] = ()
     """The asker's own upstreams; empty for everybody's."""
+    upstreams: tuple[Upstream, ...] = ()
+    """Those of a route, before all others."""
+    why: str = ""
+    """The route, for a person."""
     chased: tuple[RRset, ...] = ()
     """CNAME records of ours that led to the question, to be put in front of the upstream's answer."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from resolver.forward.routes import Route, Routes, Target
 from resolver.pipeline.outcome import Forward, Question, Reply
 from resolver.registry.model import Origin, Port
 from resolver.registry.table import canonical_name
@@ -21,6 +22,7 @@ from resolver.wire.constants import (
     NOERROR,
     NXDOMAIN,
     PTR,
+    REFUSED,
     SERVFAIL,
     SOA,
     SRV,
@@ -244,6 +246,8 @@ class ForwardPolicy:
 
     forward_single_labels: bool = False
     """True restores Docker's way: an unknown single label is asked upstream."""
+    routes: Routes = field(default_factory=Routes)
+    """Who is asked for which names."""
     name: str = "forward"
 
     def resolve(self, question: Question, view: View) -> Reply | Forward:
@@ -254,10 +258,26 @@ class ForwardPolicy:
                 how = "this is" if is_network else "nobody here has this name, and it ends in"
                 why = f"{how} the name of network {to_text(suffix)[:-1]!r}: such names are never forwarded"
                 return Reply(negative(NOERROR if is_network else NXDOMAIN, suffix, view), why=why)
-        if not self.forward_single_labels and question.qtype in _HOST_TYPES and label_count(question.key) == 1:
+        route = self.routes.find(question.key)
+        if route is not None and (refused := self._kept_here(route, view)) is not None:
+            return refused
+        is_single = route is None and label_count(question.key) == 1
+        if is_single and not self.forward_single_labels and question.qtype in _HOST_TYPES:
             why = "nobody in this view has this name, and a single label is not forwarded (answers.single_label)"
             return Reply(negative(NXDOMAIN, ROOT, view), why=why)
         if view.is_internal and not view.servers:
             text = "this client is only on internal networks"
             return Reply(Answer(SERVFAIL, ede=(EDE_PROHIBITED, text)))
-        return Forward(question, view.servers)
+        if route is None or view.servers:
+            return Forward(question, view.servers)
+        return Forward(question, upstreams=route.upstreams, why=f"the route for {route.shown}")
+
+    def _kept_here(self, route: Route, view: View) -> Reply | None:
+        """The reply for names that no upstream is to hear of."""
+        if route.target is Target.NEVER:
+            why = f'the route for {route.shown} is "never"'
+            return Reply(negative(NXDOMAIN, route.suffixes[0], view), why=why)
+        if route.target is Target.REFUSE:
+            text = f"names below {route.shown} are refused here"
+            return Reply(Answer(REFUSED, ede=(EDE_PROHIBITED, text)), why=f'the route for {route.shown} is "refuse"')
+        return None

@@ -71,6 +71,10 @@ class State:
     in_namespace: SocketFactory = no_namespace
     """Makes the sockets for upstreams that are asked from inside the asker's namespace."""
 
+    def upstreams_for(self, forward: Forward) -> tuple[Upstream, ...]:
+        """Who is asked: the route's upstreams, the asker's own, or everybody's."""
+        return forward.upstreams or (self.own_upstreams(forward.servers) if forward.servers else self.upstreams)
+
     def view_of(self, host: str) -> View:
         """The view of a client by its address."""
         if self.pin is not None:
@@ -215,7 +219,7 @@ class Responder:
         self, query: Query, forward: Forward, state: State, transport: int, send: Send, started: float
     ) -> None:
         asked = chase.query_for(query, forward) if forward.chased else query
-        upstreams = state.own_upstreams(forward.servers) if forward.servers else state.upstreams
+        upstreams = state.upstreams_for(forward)
         limit = _limit(query, transport)
 
         def done(outcome: Outcome) -> None:

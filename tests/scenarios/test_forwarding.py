@@ -289,3 +289,23 @@ def test_a_client_on_tcp_is_forwarded_over_tcp(serve: Serve, good: Upstream) -> 
     assert [asked.over_tcp for asked in good.asked] == [True]
     assert answers(over_udp(live.at, ask("two.example."))) == ["192.0.2.1"]
     assert [asked.over_tcp for asked in good.asked] == [True, False]
+
+
+def test_names_go_where_their_route_leads(serve: Serve, good: Upstream) -> None:
+    with Upstream(Say(("{name} 60 IN A 198.51.100.7",))) as corp:
+        live = serve(upstreams=[str(good)], settings={})
+        live.config.write_text(
+            live.config.read_text()
+            + f'[[forward.routes]]\nsuffix = "corp.example"\nupstreams = ["{corp}"]\n'
+            + '[[forward.routes]]\nsuffix = "onion"\nupstreams = ["never"]\n'
+        )
+        live.hang_up()
+        until(lambda: live.udp("a.onion.").rcode() == dns.rcode.NXDOMAIN)
+
+        assert answers(live.udp("git.corp.example.")) == ["198.51.100.7"]
+        assert answers(live.udp("www.example.")) == ["192.0.2.1"]
+        assert corp.names() == ["git.corp.example"]
+        assert "a.onion" not in good.names()[1:]
+        told = live.page("/explain?name=git.corp.example&type=A").text
+        assert f'"upstreams": [\n    "{corp}"\n  ]' in told
+        assert "the route for corp.example" in told

@@ -11,6 +11,7 @@ import pytest
 from resolver.config.load import Override, load, shipped_zones
 from resolver.config.schema import Settings
 from resolver.errors import ConfigError
+from resolver.forward.routes import Target
 from resolver.forward.upstreams import Upstream
 from resolver.server.listeners import Address
 from resolver.sources.docker.settings import DaemonSettings
@@ -366,3 +367,51 @@ def test_what_makes_no_sense_of_a_daemon_is_refused_with_its_line(folder: Path, 
 
     assert said in fault
     assert "pydns.toml:2" in fault
+
+
+# [[forward.routes]]
+
+
+def test_routes_by_suffix_and_prefix(folder: Path) -> None:
+    text = """[[forward.routes]]
+suffix = "Corp.Example."
+upstreams = ["10.1.1.53", "[fd00::53]:5353"]
+[[forward.routes]]
+suffix = "."
+upstreams = ["default"]
+[[forward.routes]]
+suffix = "~onion"
+upstreams = ["never"]
+[[forward.routes]]
+cidr = "10.0.0.0/8"
+upstreams = ["refuse"]
+"""
+    corp, everything, onion, ten = settings_of(folder, text).routes
+
+    assert (Target.UPSTREAMS, (Upstream("10.1.1.53"), Upstream("fd00::53", 5353))) == (corp.target, corp.upstreams)
+    assert [(b"\4corp\7example\0",), (b"\0",), (b"\5onion\0",), (b"\00210\7in-addr\4arpa\0",)] == [
+        route.suffixes for route in (corp, everything, onion, ten)
+    ]
+    assert [Target.DEFAULT, Target.NEVER, Target.REFUSE] == [route.target for route in (everything, onion, ten)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('upstreams = ["10.1.1.53"]', "pydns.toml:1: forward.routes.0.suffix: a route needs a suffix or a cidr"),
+        ('suffix = "a"\ncidr = "10.0.0.0/8"\nupstreams = ["never"]', "a route needs a suffix or a cidr"),
+        ('suffix = "a..b"\nupstreams = ["never"]', "pydns.toml:2: forward.routes.0.suffix: "),
+        ('cidr = "10.0.0.1/8"\nupstreams = ["never"]', "'10.0.0.1/8' has bits set behind its prefix"),
+        ('suffix = "a"\nupstreams = []', "pydns.toml:3: forward.routes.0.upstreams: a route needs an upstream"),
+        ('suffix = "a"', "a route needs an upstream"),
+        ('suffix = "a"\nupstreams = ["never", "10.0.0.1"]', "'never' stands beside others"),
+        ('suffix = "a"\nupstreams = ["nevr"]', "'nevr' is no address"),
+        ('sufix = "a"\nupstreams = ["never"]', "pydns.toml:2: forward.routes.0.sufix: unknown key 'sufix'"),
+        (
+            'suffix = "a"\nupstreams = ["never"]\n[[forward.routes]]\nsuffix = "A."\nupstreams = ["refuse"]',
+            "pydns.toml:4: forward.routes.1: A. has a route already, that for a",
+        ),
+    ],
+)
+def test_a_route_that_makes_no_sense_is_refused(folder: Path, lines: str, said: str) -> None:
+    assert any(said in fault for fault in faults_of(folder, f"[[forward.routes]]\n{lines}\n"))
