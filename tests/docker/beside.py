@@ -126,6 +126,7 @@ class Beside:
             f"[server]\nlisten = {json.dumps([PYDNS_AT])}\nnetworks = {json.dumps(told)}\n"
             f"[registry]\nzones = []\n"
             f"[forward]\nupstreams = {json.dumps([FOR_PYDNS])}\n"
+            "[cache]\nsize = 0\n"  # Docker has none: what is relayed is to be the same, TTLs included
             '[metrics]\nlisten = "off"\n'
         )
         self.process: Process = daemon.start_inside(
