@@ -125,9 +125,12 @@ def _view(asked: Asked, state: State) -> tuple[View, str]:
     view = views.of_address(address)
     if view.is_host:
         return view, f"{address} is in no network's subnets, so it sees what the host sees"
-    known = next((table.by_address[address].name for table in view.tables if address in table.by_address), None)
-    where = "the subnets of these networks" if known is None else f"their subnets, the address of {known}"
-    return view, f"{address} is in {where}"
+    known = next((table.by_address[address] for table in view.tables if address in table.by_address), None)
+    if known is None:
+        return view, f"{address} is in the subnets of these networks"
+    if all(table.network.holds(address) for table in view.tables):
+        return view, f"{address} is in their subnets, the address of {known.name}"
+    return view, f"{address} is the address of {known.name}, which is on these"
 
 
 def _named(asked: Asked, state: State) -> tuple[tuple[str, ...], str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from resolver.registry.index import SubnetIndex
-from resolver.registry.model import Endpoint, IPNetwork, Origin, Snapshot
+from resolver.registry.model import SHORT_ID_LENGTH, Endpoint, IPNetwork, Origin, Snapshot
 from resolver.registry.table import HostTable, NetworkTable, canonical_name
 from resolver.wire.name import IPAddress, WireName, fold, from_text, suffixes_of
 from resolver.wire.ready import ReadyTable
@@ -227,15 +227,28 @@ class Views:
         return view
 
     def of_address(self, address: IPAddress) -> View:
-        """The view of the networks whose subnets hold the address; the host's view when there is none."""
+        """The view of the networks whose subnets hold the address; the host's view when there is none.
+
+        When the address is that of a container with an id, its view is that of every network that it is on.
+        """
         names = {name for _, name in self._subnets.holding(address)}
         if not names:
             return self.host
         networks = tuple(name for name in self.tables if name in names)
         for name in networks:
             if (endpoint := self.tables[name].by_address.get(address)) is not None:
-                return self.pinned(networks, endpoint.name)
+                return self.pinned(self._networks_of_id(endpoint.id) or networks, endpoint.name)
         return self.pinned(networks, None)
+
+    def _networks_of_id(self, container_id: str | None) -> tuple[str, ...]:
+        if container_id is None:
+            return ()
+        key = fold(from_text(container_id[:SHORT_ID_LENGTH]))
+        return tuple(
+            name
+            for name, table in self.tables.items()
+            if any(endpoint.id == container_id for endpoint in table.names.get(key, ()))
+        )
 
     def pinned(self, networks: Sequence[str], endpoint: str | None) -> View:
         """The view of exactly these networks, as the container named ``endpoint`` sees them.

@@ -174,3 +174,30 @@ def test_the_reverse_zone_of_a_subnet_is_its_prefix_in_whole_labels(subnet: str,
 def test_the_serial_is_the_registrys() -> None:
     assert 1 == world().host.serial
     assert from_text("mynet") in world().host.suffixes
+
+
+def test_a_container_that_is_known_by_its_id_is_on_all_of_its_networks() -> None:
+    """As with Docker, whichever of its addresses it asks from; a name alone may be two containers'."""
+    text = """
+[networks.a]
+subnets = ["10.0.0.0/24"]
+[networks.a.endpoints.web]
+id = "{id}0123456789"
+addresses = ["10.0.0.2"]
+[networks.a.endpoints.other]
+addresses = ["10.0.0.3"]
+[networks.cut]
+subnets = ["10.1.0.0/24"]
+internal = true
+[networks.cut.endpoints.web]
+id = "{id}0123456789"
+addresses = ["10.1.0.2"]
+[networks.cut.endpoints.other]
+addresses = ["10.1.0.3"]
+"""
+    views = views_of(text.replace("{id}", "abcdefabcdef"))
+
+    assert [["a", "cut"], ["a", "cut"], ["a"], ["cut"]] == [
+        networks(views.of_client(client)) for client in ("10.0.0.2", "10.1.0.2", "10.0.0.3", "10.1.0.3")
+    ]
+    assert [False, True] == [views.of_client(client).is_internal for client in ("10.1.0.2", "10.1.0.3")]
