@@ -11,6 +11,7 @@ import ipaddress
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -314,5 +315,7 @@ def _bind_failure(address: Address, error: StartError) -> str:
     cause = error.__cause__
     if not isinstance(cause, OSError) or cause.errno is None:
         return f"failed to bind {protocol} listener on {address}: {error}"
+    if isinstance(cause, socket.gaierror):  # a scope that is no interface; its number is no errno
+        return f"failed to bind {protocol} listener on {address}: IO error: {cause.strerror}"
     reason = f"{os.strerror(cause.errno)} (os error {cause.errno})"
     return f"failed to bind {protocol} listener on {address}: IO error: {reason}"

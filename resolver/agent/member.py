@@ -116,8 +116,8 @@ class Member:
         while drain and self._responder.in_flight and self._loop.time() < deadline:  # noqa: ASYNC110 (a plain int)
             await asyncio.sleep(_POLL_S)
         host.server.leave(self._responder)
-        host.server.forwarder.leave(self._open_inside)
         self._listeners.close()
+        host.server.forwarder.leave(self._open_inside)
         await asyncio.sleep(0)  # connections are closed by the loop
         # Only now: the rules led the last replies, and the ends of connections, back.
         await host.on_thread(attachment.close)

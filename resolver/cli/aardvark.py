@@ -84,6 +84,7 @@ def run(given: tuple[Path | None, int, str, Path]) -> int:
     folder, port, search_domain, resolv_conf = given
     if folder is None:
         raise click.UsageError("run needs --config DIR, the folder of network files")
+    occupy_standard_descriptors()
     # What netavark had open (its lock, conmon's pipes) must not stay open for as long as we run.
     os.closerange(_FIRST_INHERITED, os.sysconf("SC_OPEN_MAX"))
     read_end, write_end = os.pipe()
@@ -132,6 +133,13 @@ def parse_domain(text: str) -> WireName | None:
         return fold(from_text(bare))
     except ValueError as error:
         raise ConfigError([Fault("--filter-search-domain", str(error), "write it like .dns.podman")]) from error
+
+
+def occupy_standard_descriptors() -> None:
+    """Open 0, 1 and 2 where the caller has closed them: else a socket of ours gets one, and `let_go` writes over it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < _FIRST_INHERITED:
+        pass
+    os.close(descriptor)
 
 
 def let_go(write_end: int) -> None:

@@ -16,9 +16,9 @@ from resolver.cli.options import serve_options, set_up_logging, settings_loader,
 def command(config: Any, network: tuple[str, ...], verbose: bool, **options: Any) -> None:
     """Answer on addresses of this machine, UDP and TCP; needs no root and no configuration.
 
-    A client whose address lies in a network's subnet sees the names of its networks (a container that the registry has
-    by its id: of all networks that it is on); any other client, as this
-    machine itself, sees every network. Files are reloaded when they change; SIGHUP reloads everything.
+    A client whose address lies in a network's subnet sees the names of its networks, a container that the registry has
+    by its id those of all networks that it is on; any other client, as this machine itself, sees every network. Files
+    are reloaded when they change; SIGHUP reloads everything.
 
     \b
     Examples:

@@ -12,7 +12,8 @@ bounded in octets; when it is full what was not asked for the longest goes first
 | SERVFAIL                                        | `servfail_ttl`, at most 5 s (RFC 2308 7.1)                      |
 | any other rcode, TC                             | not                                                             |
 | anything but SERVFAIL, when its time is over    | `stale_s` longer, given out with a TTL of 30 s when no upstream |
-|                                                 | has a better answer (RFC 8767)                                  |
+|                                                 | has a better answer; for 30 s after that has failed, at once    |
+|                                                 | (RFC 8767 5)                                                    |
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
-from resolver.wire.constants import ANY, NOERROR, NXDOMAIN, OPT, RCODE_MASK, SERVFAIL, SOA, TC
+from resolver.errors import WireError
+from resolver.wire.constants import ANY, CNAME, NOERROR, NXDOMAIN, OPT, RCODE_MASK, SERVFAIL, SOA, TC
 from resolver.wire.name import WireName, is_below
 from resolver.wire.query import Query
-from resolver.wire.records import Record, walk
+from resolver.wire.records import Record, name_at, walk
 
 ENTRY_SIZE = 600
 """Octets that an entry takes beside its reply, keys and objects of Python's included, as measured."""
@@ -34,6 +36,8 @@ PREFETCH_SHARE = 0.1
 """A popular name is fetched anew in the last tenth of its time."""
 POPULAR_HITS = 3
 MAX_SERVFAIL_TTL = 5
+RECHECK_S = 30.0
+"""How long after a look-up for a stale answer has failed nobody waits for another one."""
 
 _COUNTS = struct.Struct("!HHH")
 _TTL = struct.Struct("!I")
@@ -57,7 +61,19 @@ class CacheSettings:
 class Entry:
     """One reply."""
 
-    __slots__ = ("_ttls", "hits", "is_being_fetched", "name", "qtype", "rcode", "reply", "size", "stored_at", "ttl")
+    __slots__ = (
+        "_ttls",
+        "failed_at",
+        "hits",
+        "is_being_fetched",
+        "name",
+        "qtype",
+        "rcode",
+        "reply",
+        "size",
+        "stored_at",
+        "ttl",
+    )
 
     def __init__(
         self, name: WireName, qtype: int, rcode: int, reply: bytes, ttls: tuple[tuple[int, int], ...], ttl: int
@@ -69,6 +85,8 @@ class Entry:
         self.ttl = ttl
         """Seconds for which it is good."""
         self.stored_at = 0.0
+        self.failed_at = float("-inf")
+        """When upstreams were last asked for a fresh one in vain."""
         self.hits = 0
         self.is_being_fetched = False
         self.size = len(reply) + ENTRY_SIZE + 16 * len(ttls)
@@ -106,6 +124,8 @@ class Cache:
         self.stale_hits = 0
         self.prefetches = 0
         self.evictions = 0
+        self.generation = 0
+        """Grows when something is flushed: what was asked for before is not kept after it."""
         self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
 
     def __len__(self) -> int:
@@ -143,6 +163,9 @@ class Cache:
         """Keep a reply, which `shared.shareable` has made, if it may be kept."""
         entry = entry_of(query, reply, self.settings)
         if entry is None or entry.size > self.settings.size:
+            flags = int.from_bytes(reply[2:4], "big")
+            if not flags & TC and flags & RCODE_MASK in (NOERROR, NXDOMAIN):
+                self._drop(key)  # what was known is no longer true
             return
         if entry.rcode == SERVFAIL and self.stale(key, now) is not None:
             return  # what is known is better than that it cannot be had just now
@@ -159,6 +182,7 @@ class Cache:
 
     def flush(self, below: WireName | None = None) -> int:
         """Forget everything, or every name at or below a folded one; how many entries that were."""
+        self.generation += 1
         keys = [key for key, entry in self._entries.items() if below is None or is_below(entry.name, below)]
         for key in keys:
             self._drop(key)
@@ -193,32 +217,60 @@ def entry_of(query: Query, reply: bytes, settings: CacheSettings) -> Entry | Non
     rcode = flags & RCODE_MASK
     if any(record.rtype == OPT and record.ttl >> 24 for record in records):
         return None  # an extended rcode
-    ttl = _lifetime(reply, rcode, query.qtype, records[:answers], records[answers : answers + authorities], settings)
+    is_positive = rcode == NOERROR and _answers(reply, query, records[:answers])
+    ttl = _lifetime(reply, rcode, is_positive, records[:answers], records[answers : answers + authorities], settings)
     if ttl is None or ttl <= 0:
         return None
     ttls = []
     for record in records:
         if record.rtype != OPT:
-            held = min(max(record.ttl & 0x7FFFFFFF, settings.min_ttl), settings.max_ttl)
-            ttls.append((record.rdata_offset - 6, min(held, ttl) if record.rtype == SOA and not answers else held))
+            held = min(max(_ttl_of(record), settings.min_ttl), settings.max_ttl)
+            is_bound = record.rtype == SOA and not is_positive  # it is by its SOA that a client remembers
+            ttls.append((record.rdata_offset - 6, min(held, ttl) if is_bound else held))
     return Entry(query.key, query.qtype, rcode, reply, tuple(ttls), ttl)
 
 
+def _answers(reply: bytes, query: Query, answers: list[Record]) -> bool:
+    """Whether the records hold what was asked for, under the name asked or where its CNAME records lead."""
+    names = {bytes(query.key)}
+    found = False
+    try:
+        for record in answers:
+            if name_at(reply, record.offset) not in names:
+                continue
+            if record.rtype == query.qtype or query.qtype == ANY:
+                found = True
+            elif record.rtype == CNAME:
+                names.add(name_at(reply, record.rdata_offset))
+    except (WireError, IndexError):
+        return False
+    return found
+
+
 def _lifetime(
-    reply: bytes, rcode: int, qtype: int, answers: list[Record], authorities: list[Record], settings: CacheSettings
+    reply: bytes,
+    rcode: int,
+    is_positive: bool,
+    answers: list[Record],
+    authorities: list[Record],
+    settings: CacheSettings,
 ) -> int | None:
     if rcode == SERVFAIL:
         return min(settings.servfail_ttl, MAX_SERVFAIL_TTL)
     if rcode not in (NOERROR, NXDOMAIN):
         return None
-    ttls = [record.ttl & 0x7FFFFFFF for record in answers]
-    if rcode == NOERROR and any(record.rtype == qtype or qtype == ANY for record in answers):
+    ttls = [_ttl_of(record) for record in answers]
+    if is_positive:
         return min(max(min(ttls), settings.min_ttl), settings.max_ttl)
     soa = next((record for record in authorities if record.rtype == SOA), None)
     if soa is None or soa.end - soa.rdata_offset < _SOA_NUMBERS_SIZE:
         return None
     minimum: int = _TTL.unpack_from(reply, soa.end - _TTL.size)[0]
-    return min(soa.ttl & 0x7FFFFFFF, minimum & 0x7FFFFFFF, settings.max_negative_ttl, *ttls)
+    return min(_ttl_of(soa), minimum & 0x7FFFFFFF, settings.max_negative_ttl, *ttls)
+
+
+def _ttl_of(record: Record) -> int:
+    return record.ttl & 0x7FFFFFFF  # RFC 2181 8
 
 
 _SOA_NUMBERS_SIZE = 22  # two names of at least one octet and five numbers

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from resolver.forward.failures import Failure, failure_of_rcode
-from resolver.forward.memory import FIRST_PATIENCE_S, LONG_S, Memory
+from resolver.forward.memory import FIRST_PATIENCE_S, LONG_S, MAX_UPSTREAMS, Memory
 from resolver.forward.policy import DEFAULT_OPTIONS, Finish, ForwardOptions, Lookup, Send, Step, Try
 from resolver.forward.replies import Accept, Ignore, upstream_query, verify
 from resolver.forward.stats import UpstreamStats
@@ -53,7 +53,7 @@ class Outcome:
     """True when nobody was asked for it."""
 
 
-_TOO_MANY: Final = Outcome(None, None, (EDE_OTHER, "too many look-ups are under way"), refused=True)
+TOO_MANY: Final = Outcome(None, None, (EDE_OTHER, "too many look-ups are under way"), refused=True)
 _STOPPING: Final = Outcome(None, None, (EDE_OTHER, "the resolver is stopping"))
 
 Done = Callable[[Outcome], None]
@@ -124,7 +124,7 @@ class Forwarder:
             return
         if len(self._under_way) >= self.max_in_flight:
             self.turned_away += 1
-            done(_TOO_MANY)
+            done(TOO_MANY)
             return
         self.lookups += 1
         now = self._loop.time()
@@ -161,6 +161,8 @@ class Forwarder:
     def _stats_of(self, upstream: Upstream) -> UpstreamStats:
         stats = self.stats.get(upstream)
         if stats is None:
+            if len(self.stats) >= MAX_UPSTREAMS:
+                del self.stats[next(iter(self.stats))]
             stats = self.stats[upstream] = UpstreamStats()
         return stats
 
@@ -216,7 +218,7 @@ class _Running:
             self._timer.cancel()
         now = self._forwarder._loop.time()
         for asked in self._asked:
-            asked.end(outcome.reply is not None, now)
+            asked.end(outcome.upstream, now)
         self._forwarder._under_way.discard(self)
         self._done(outcome)
 
@@ -280,12 +282,14 @@ class _Asked:
             self._stats.failures[failure] += 1
             self._running.failed(self._attempt, failure)
 
-    def end(self, is_answered: bool, now: float) -> None:
-        """The look-up is over."""
+    def end(self, winner: Upstream | None, now: float) -> None:
+        """The look-up is over; ``winner`` is whose reply has ended it."""
         if not self._exchange.is_closed:
             self._exchange.close()
             silence_s = now - self._sent_at
-            self._memory.silent(self._attempt.upstream, silence_s, overtaken=is_answered, now=now)
+            if winner != self._attempt.upstream:  # else a packet was lost, and a later one came through
+                overtaken = winner is not None
+                self._memory.silent(self._attempt.upstream, silence_s, overtaken=overtaken, now=now)
             if silence_s >= FIRST_PATIENCE_S:
                 self._stats.failures[Failure.TIMEOUT] += 1
 
@@ -337,5 +341,8 @@ class _Probe:
 
     def _woke(self) -> None:
         now = self._forwarder._loop.time()
-        self._memory.silent(self._upstream, now - self._sent_at, overtaken=False, now=now)
+        if self._memory.is_down(self._upstream):
+            self._memory.silent(self._upstream, now - self._sent_at, overtaken=False, now=now)
+        else:  # its time was to be measured again: one lost packet does not put it down
+            self._memory.failed(self._upstream, Failure.TIMEOUT, now)
         self.end()

@@ -4,24 +4,25 @@ No I/O and no clock: times are seconds of any one monotonic clock. The memory of
 
 | state | what happens                                                | what it becomes                                |
 |-------|-------------------------------------------------------------|------------------------------------------------|
-| up    | a reply, whatever it says but REFUSED, NOTIMP or FORMERR    | up; its time is smoothed in, its strikes are 0 |
-| up    | REFUSED, NOTIMP, FORMERR: perhaps it is lame for everything | a strike                                       |
+| up    | a reply, whatever it says but REFUSED                       | up; its time is smoothed in, its strikes are 0 |
+| up    | REFUSED ten times in a row: it is lame                      | down                                           |
 | up    | a malformed reply, a closed connection                      | a strike                                       |
 | up    | overtaken: silent for longer than expected, and another     | a strike; it is expected to take as long as it |
 |       | upstream has answered meanwhile                             | was silent                                     |
 | up    | the third strike in a row                                   | down                                           |
-| up    | silent for 0.4 s and longer than expected, or for 1.5 s;    | down                                           |
-|       | refused or unreachable by ICMP                              |                                                |
+| up    | silent for 0.4 s and longer than expected, or for 1.5 s,    | down                                           |
+|       | and nothing else was heard of it meanwhile; refused or      |                                                |
+|       | unreachable by ICMP                                         |                                                |
 | down  | any time                                                    | asked after all that are up; probed beside a   |
 |       |                                                             | live look-up 0.5 s, 1 s, 2 s … 30 s later      |
-| down  | a reply, as above                                           | up, at once                                    |
+| down  | a reply that is not REFUSED                                 | up, at once                                    |
 
 A *probe* is a copy of a live question that nobody waits for. When every upstream is down all are asked in their order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from resolver.forward.failures import Failure
 from resolver.forward.upstreams import Upstream
@@ -35,6 +36,12 @@ LONG_S = 1.5
 FACTOR = 1.2
 """How much longer than expected a try is waited for."""
 STRIKES = 3
+REFUSALS = 10
+"""REFUSED so often in a row is a server that is lame, and not one that does not like a client's questions."""
+OUTLIER = 4.0
+"""A time is taken for at most so many times what is usual, and a tenth of a second: one slow name says little."""
+MAX_UPSTREAMS = 4096
+"""Of so many at most anything is remembered."""
 PROBE_FIRST_S = 0.5
 PROBE_MOST_S = 30.0
 STALE_S = 30.0
@@ -46,20 +53,34 @@ HEDGES_PER_LOOKUP = 0.1
 
 _GAIN, _VARIATION_GAIN = 1 / 8, 1 / 4  # RFC 6298 2.3
 _DOWN_AT_ONCE = frozenset((Failure.CONNECTION_REFUSED, Failure.UNREACHABLE))
-_ALIVE = frozenset((Failure.SERVFAIL, Failure.TRUNCATED))
 _NOT_ITS_FAULT = frozenset((Failure.NO_SOCKET,))
 
 
 class Health:
     """The memory of one upstream."""
 
-    __slots__ = ("_pause_s", "down_since", "last_failure", "probe_at", "rtt_s", "sampled_at", "strikes", "variation_s")
+    __slots__ = (
+        "_pause_s",
+        "down_since",
+        "last_failure",
+        "probe_at",
+        "refusals",
+        "replied_at",
+        "rtt_s",
+        "sampled_at",
+        "strikes",
+        "variation_s",
+    )
 
     def __init__(self) -> None:
         self.rtt_s: float | None = None
         """Smoothed time from query to reply, in seconds; None before the first reply."""
         self.variation_s = 0.0
         self.strikes = 0
+        self.refusals = 0
+        """How often in a row it has said REFUSED."""
+        self.replied_at = float("-inf")
+        """When anything was heard of it last."""
         self.down_since: float | None = None
         self.probe_at = 0.0
         self.sampled_at = 0.0
@@ -82,12 +103,13 @@ class Health:
         if self.rtt_s is None:
             self.rtt_s, self.variation_s = rtt_s, rtt_s / 2
             return
+        rtt_s = min(rtt_s, OUTLIER * self.rtt_s + 0.1)
         self.variation_s += _VARIATION_GAIN * (abs(self.rtt_s - rtt_s) - self.variation_s)
         self.rtt_s += _GAIN * (rtt_s - self.rtt_s)
 
     def rise(self) -> None:
         """It has answered."""
-        self.strikes = 0
+        self.strikes = self.refusals = 0
         self.down_since = None
         self._pause_s = PROBE_FIRST_S
 
@@ -117,6 +139,8 @@ class Memory:
         """What is remembered of an upstream, to begin with nothing."""
         found = self.health.get(upstream)
         if found is None:
+            if len(self.health) >= MAX_UPSTREAMS:
+                del self.health[next(iter(self.health))]
             found = self.health[upstream] = Health()
         return found
 
@@ -124,12 +148,6 @@ class Memory:
         """True when it is asked last."""
         found = self.health.get(upstream)
         return found is not None and found.is_down
-
-    def forget(self, kept: Iterable[Upstream]) -> None:
-        """Keep the memory of these upstreams only."""
-        wanted = set(kept)
-        for upstream in [known for known in self.health if known not in wanted]:
-            del self.health[upstream]
 
     def ordered(self, upstreams: Sequence[Upstream], *, fastest: bool) -> Sequence[Upstream]:
         """The upstreams as they are to be asked: those that are up first, in the given order or by their time."""
@@ -164,10 +182,14 @@ class Memory:
         """A reply came; ``failure`` is what its rcode amounts to, None for NOERROR and NXDOMAIN."""
         found = self.of(upstream)
         found.sample(rtt_s, now)
-        if failure is None or failure in _ALIVE:
+        found.replied_at = now
+        if failure is not Failure.REFUSED:
             found.rise()
-        else:
-            self._strike(found, failure, now)
+            return
+        found.refusals += 1
+        found.last_failure = failure
+        if found.refusals >= REFUSALS:
+            self._fall(found, now)
 
     def failed(self, upstream: Upstream, failure: Failure, now: float) -> None:
         """A try came to nothing, without a reply that could be used."""
@@ -184,6 +206,8 @@ class Memory:
         """A try has had no reply for so long; ``overtaken`` when another upstream has answered meanwhile."""
         found = self.of(upstream)
         expected = found.expected_s or 0.0
+        if found.replied_at > now - silence_s:
+            return  # it answers others: this name is slow, or this packet was lost
         if silence_s >= LONG_S or (silence_s >= FIRST_PATIENCE_S and silence_s > FACTOR * expected):
             found.last_failure = Failure.TIMEOUT
             self._fall(found, now)

@@ -11,6 +11,8 @@ comes after its time still wins. The *newest* try is the one whose time runs.
 | start                                      | the first of the schedule is asked; order `fastest`: the one that   |
 |                                            | takes the least time, `rotate`: the next in turn                    |
 | NOERROR or NXDOMAIN                        | that reply ends the look-up, whichever try it is of                 |
+| the same, but there is nothing, from a     | `sequential`: it is kept until the earlier ones have failed, or     |
+| later server while earlier ones are asked  | have been silent for 0.4 s: they may know more                      |
 | the same with TC=1, over UDP               | a client on UDP: it is kept, and the server is asked over TCP       |
 | the same again, or a client on TCP         | a failure                                                           |
 | FORMERR, NOTIMP, BADVERS; the OPT was ours | the server is asked without it (RFC 6891 6.2.2)                     |
@@ -118,10 +120,13 @@ class Lookup:
 
     __slots__ = (
         "_again",
+        "_asked_at",
         "_client_tcp",
         "_deadline",
         "_doubted",
         "_edns0",
+        "_held",
+        "_is_sequential",
         "_kept",
         "_kept_rcode",
         "_memory",
@@ -147,6 +152,9 @@ class Lookup:
         self._client_tcp = over_tcp
         self._edns0 = options.edns0
         self._memory = memory
+        self._is_sequential = options.order == "sequential"
+        self._asked_at: dict[Upstream, float] = {}
+        self._held: Finish | None = None  # that there is nothing, by the word of a later server
         self._order = memory.ordered(_turned(upstreams, options, turn), fastest=options.order == "fastest")
         self._doubted = [upstream for upstream in self._order if memory.is_down(upstream)]
         self._slots = len(upstreams) * options.attempts
@@ -167,6 +175,8 @@ class Lookup:
 
     def woke(self, now: float) -> Step:
         """The time named by the last step has come."""
+        if self._held is not None:
+            return self._held
         newest = self._newest
         if newest is not None:
             silence_s = now - newest.sent_at
@@ -187,7 +197,8 @@ class Lookup:
             self._memory.replied(upstream, now - attempt.sent_at, failure, now)
         if is_good:
             if attempt.over_tcp or not truncated:
-                return Finish(reply, upstream, None)
+                is_negative = rcode == NXDOMAIN or reply[6:8] == b"\0\0"  # no answer record
+                return self._settle(Finish(reply, upstream, None), upstream, is_negative, now)
             return self._was_truncated(attempt, Finish(reply, upstream, None), now)
         if attempt.edns0 and rcode in (FORMERR, NOTIMP, BADVERS):
             return self._send(upstream, attempt.over_tcp, False, now)
@@ -200,7 +211,33 @@ class Lookup:
         self._memory.failed(attempt.upstream, failure, now)
         return self._go_on(attempt, failure, now)
 
+    def _settle(self, finish: Finish, upstream: Upstream, is_negative: bool, now: float) -> Step:
+        """The end, unless there is nothing by the word of a later server, and an earlier one may still know more."""
+        if is_negative and self._is_sequential:
+            until = self._earlier_until(upstream)
+            if until > now:
+                self._held = finish
+                self._newest = None
+                self._wake_at = min(until, self._deadline)
+                return Wait(self._wake_at)
+        return finish
+
+    def _earlier_until(self, upstream: Upstream) -> float:
+        """Until when servers before this one, which have been asked and are silent, are waited for."""
+        earlier = self._order[: self._order.index(upstream)]
+        return max(
+            (
+                self._asked_at[one] + FIRST_PATIENCE_S
+                for one in earlier
+                if one in self._tried and self._tried[one] is None and one not in self._doubted
+            ),
+            default=0.0,
+        )
+
     def _go_on(self, attempt: Try, failure: Failure, now: float) -> Step:
+        if self._held is not None and self._held.upstream is not None:
+            self._tried[attempt.upstream] = failure
+            return Wait(self._wake_at) if self._earlier_until(self._held.upstream) > now else self._held
         is_newest = attempt is self._newest
         if is_newest and self._client_tcp and attempt.over_tcp and failure in NO_CONNECTION:
             return self._send(attempt.upstream, False, attempt.edns0, now)
@@ -240,6 +277,7 @@ class Lookup:
 
     def _send(self, upstream: Upstream, over_tcp: bool, edns0: bool, now: float) -> Send:
         self._tried.setdefault(upstream, None)
+        self._asked_at.setdefault(upstream, now)
         failure = self._tried[upstream]
         self._newest = attempt = Try(upstream, over_tcp, edns0, now)
         if failure is not None and failure not in FINAL:

@@ -36,6 +36,9 @@ _SECTIONS = struct.Struct("!HHH")
 _NUMBER = struct.Struct("!H")
 _OPT = struct.Struct("!BHHIH")
 _EMPTY_OPT = _OPT.pack(0, OPT, EDNS_UDP_SIZE, 0, 0)
+HOP_OPTIONS = frozenset((10, 11, 12))
+"""COOKIE, edns-tcp-keepalive, Padding: between two neighbours, and no matter of the answer."""
+_OPTION = struct.Struct("!HH")
 _OPT_SIZE_OFFSET = 3  # in an OPT record: the UDP size, where other records have their class
 _POINTER = 0xC0
 _ONLY_A_QUESTION = b"\0\1\0\0\0\0\0\0"
@@ -79,7 +82,8 @@ class _Layout(NamedTuple):
 def upstream_query(query: Query, query_id: int, edns0: bool) -> bytes:
     """The client's message as it goes upstream: with an id of its own, without what trails behind the last record.
 
-    The UDP size in its OPT becomes ours, so that no answer comes in fragments; the option ``edns0`` adds an OPT where
+    The UDP size in its OPT becomes ours, so that no answer comes in fragments; options that are between the client and
+    us go no further (RFC 7873 cookies, RFC 7828 keep-alive, RFC 7830 padding); the option ``edns0`` adds an OPT where
     there is none. A message with further records (a TSIG must stay last, RFC 8945 5.1) is sent as it came.
     """
     wire = query.wire
@@ -95,8 +99,26 @@ def upstream_query(query: Query, query_id: int, edns0: bool) -> bytes:
         end = record.end
     if edns is not None and counts == _ONLY_ONE_ADDITIONAL:
         size = edns.offset + _OPT_SIZE_OFFSET
-        return own_id + wire[2:size] + _EDNS_SIZE + wire[size + 2 : end]
+        if not edns.has_options:
+            return own_id + wire[2:size] + _EDNS_SIZE + wire[size + 2 : end]
+        fixed_end = edns.offset + _OPT.size
+        options = without_hop_options(wire[fixed_end:end])
+        return (
+            own_id + wire[2:size] + _EDNS_SIZE + wire[size + 2 : fixed_end - 2] + _NUMBER.pack(len(options)) + options
+        )
     return own_id + wire[2:end]
+
+
+def without_hop_options(options: bytes) -> bytes:
+    """EDNS options without those that are between two neighbours; ``options`` are whole, as the scan has made sure."""
+    kept = []
+    position = 0
+    while position < len(options):
+        code, size = _OPTION.unpack_from(options, position)
+        if code not in HOP_OPTIONS:
+            kept.append(options[position : position + 4 + size])
+        position += 4 + size
+    return b"".join(kept)
 
 
 def verify(query: Query, query_id: int, reply: bytes) -> Accept | Ignore | Fail:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
+from resolver.forward.replies import without_hop_options
 from resolver.forward.upstreams import Upstream
 from resolver.wire.constants import AD, CD, HEADER_SIZE, OPT, OPTION_EDE, RD
 from resolver.wire.query import Query
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from resolver.forward.transports import SocketFactory
 
 _FIXED_SIZE = 11  # of an OPT record before its options: root, type, size, flags, length
-_HOP_OPTIONS = frozenset((10, 11, 12))  # COOKIE, TCP-KEEPALIVE, PADDING: they change no answer
 _SHARED_FLAGS = RD | CD | AD
 _NUMBER = struct.Struct("!H")
 _OPTION = struct.Struct("!HH")
@@ -53,12 +53,7 @@ def _are_hop_options(query: Query) -> bool:
     assert query.edns is not None
     position = query.edns.offset + _FIXED_SIZE
     end = position + _NUMBER.unpack_from(query.wire, position - 2)[0]
-    while position < end:
-        code, size = _OPTION.unpack_from(query.wire, position)
-        if code not in _HOP_OPTIONS:
-            return False
-        position += _OPTION.size + size
-    return True
+    return not without_hop_options(query.wire[position:end])
 
 
 def shareable(query: Query, reply: bytes) -> bytes | None:

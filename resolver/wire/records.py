@@ -49,6 +49,31 @@ def skip_name(wire: bytes, position: int) -> int:
     return position + 1
 
 
+def name_at(wire: bytes, position: int) -> bytes:
+    """The name at ``position`` without compression, letter case folded; raises WireError as `skip_name` does.
+
+    Pointers point backwards, each before the last, so there are only so many of them.
+    """
+    labels: list[bytes] = []
+    total = 1
+    limit = position + 1
+    while size := wire[position]:
+        if size >= 0xC0:
+            target = (size & 0x3F) << 8 | wire[position + 1]
+            if target >= limit:
+                raise WireError("a compression pointer does not point backwards")
+            position = limit = target
+            continue
+        if size > MAX_LABEL_SIZE or position + 1 + size >= len(wire):
+            raise WireError("a label has a reserved type, or leaves the message")
+        total += 1 + size
+        if total > MAX_NAME_SIZE:
+            raise WireError("a name is longer than 255 octets")
+        labels.append(wire[position : position + 1 + size])
+        position += 1 + size
+    return b"".join(labels).lower() + b"\0"
+
+
 def walk(wire: bytes, position: int, count: int) -> Iterator[Record]:
     """Each of ``count`` records from ``position`` on; raises WireError when one does not end within the message."""
     for _ in range(count):

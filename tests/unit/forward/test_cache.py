@@ -92,6 +92,25 @@ def test_a_cname_to_nothing_is_kept_for_the_shorter_of_both() -> None:
     assert 20 == lifetime(reply, query)
 
 
+def test_the_soa_behind_a_cname_is_held_as_well() -> None:
+    query = query_of(ask())
+    reply = reply_to(query, rrset(900, "CNAME", "gone.example.org."), authority=(soa(9000, 60),), rcode=3)
+    entry = entry_of(query, reply, CacheSettings())
+
+    assert entry is not None
+    assert [900, 60] == ttls(entry.counted_down(0.0))
+
+
+def test_records_of_another_name_are_no_answer() -> None:
+    query = query_of(ask())
+    astray = rrset(60, name="www.example.com.")
+    led = (rrset(60, "CNAME", "a.example.com."), rrset(60, "CNAME", "b.example.com.", name="a.example.com."))
+
+    assert lifetime(reply_to(query, astray), query) is None
+    assert lifetime(reply_to(query, rrset(60, "CNAME", "a.example.com."), astray), query) is None
+    assert 60 == lifetime(reply_to(query, *led, rrset(60, name="b.example.com.")), query)
+
+
 def test_what_is_not_to_be_kept() -> None:
     query = query_of(ask())
     truncated = answer(query, rrset(60))
@@ -169,6 +188,15 @@ def test_a_popular_name_is_fetched_once_in_the_last_tenth_of_its_time() -> None:
     assert [False, False, False, True, False] == asked
     assert entry is not None
     assert not rare.is_worth_fetching(entry, 95.0)
+
+
+def test_an_answer_that_cannot_be_kept_takes_the_old_one_away() -> None:
+    for newer in ((), (rrset(0),)):
+        cache = cached("www.example.org.")
+        query = query_of(ask("www.example.org."))
+        cache.put("www.example.org.", query, reply_to(query, *newer), 61.0)
+
+        assert cache.stale("www.example.org.", 62.0) is None
 
 
 # How much

@@ -86,7 +86,7 @@ def test_a_failure_is_shared_and_its_upstream_hears_of_it_once() -> None:
         outcomes = await asyncio.gather(*(asked(lookups, upstreams, "refused") for _ in range(50)))
 
         assert {"REFUSED"} == {rcode_of(outcome) for outcome in outcomes}
-        assert 1 == lookups.forwarder.memory.of(upstreams[0]).strikes
+        assert 1 == lookups.forwarder.memory.of(upstreams[0]).refusals
         assert 0 == len(lookups.cache)
 
     run(server, main)
@@ -124,6 +124,7 @@ def test_nobody_waits_long_for_an_upstream_when_there_is_a_stale_answer(monkeypa
 
         assert asyncio.get_running_loop().time() - began < 0.29
         assert (3, "") == outcome.ede
+        assert asked(lookups, upstreams, "slow3").done(), "nobody else waits, for the next 30 s"
         await until(lambda: asked(lookups, upstreams, "slow3").done())  # the look-up has gone on, for the next one
 
     run(server, main)
@@ -159,3 +160,68 @@ def test_without_room_nothing_is_kept_and_everything_is_asked() -> None:
         assert 3 == len(server.asked)
 
     run(server, main, CacheSettings(size=0))
+
+
+def test_after_a_failure_the_stale_answer_is_given_at_once_for_a_while() -> None:
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        nobody = (Upstream("127.0.0.9", 9),)
+        await asked(lookups, upstreams, "ok")
+        (entry,) = lookups.cache.entries()
+        key = key_of(query_of("ok"), nobody, no_namespace)
+        lookups.cache.put(key, query_of("ok"), entry.reply, asyncio.get_running_loop().time())
+        turn_over(lookups)
+        await asked(lookups, nobody, "ok")
+        lookups_before = lookups.forwarder.lookups
+        at_once = [asked(lookups, nobody, "ok") for _ in range(20)]
+
+        assert all(one.done() and one.result().is_cached for one in at_once)
+        assert lookups_before == lookups.forwarder.lookups
+        for kept in lookups.cache.entries():
+            kept.failed_at -= 31
+        await asked(lookups, nobody, "ok")
+        assert lookups_before + 1 == lookups.forwarder.lookups
+
+    run(server, main)
+
+
+def test_only_so_many_wait() -> None:
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        lookups.forwarder.max_in_flight = 2
+        asking = [asked(lookups, upstreams, "slow3") for _ in range(40)]
+        refused = [one for one in asking if one.done()]
+
+        assert 40 - 16 == len(refused) == lookups.forwarder.turned_away
+        assert all(one.result().refused for one in refused)
+        assert {"NOERROR"} == {rcode_of(one) for one in await asyncio.gather(*asking[:16])}
+        assert 0 == lookups.waiting
+
+    run(server, main)
+
+
+def test_many_who_wait_are_told_in_slices() -> None:
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        outcomes = await asyncio.gather(*(asked(lookups, upstreams, "slow2") for _ in range(1000)))
+
+        assert {"NOERROR"} == {rcode_of(outcome) for outcome in outcomes}
+        assert 1 == len(server.asked)
+
+    run(server, main)
+
+
+def test_what_was_asked_for_before_a_flush_is_not_kept_after_it() -> None:
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        asking = asked(lookups, upstreams, "slow2")
+        lookups.cache.flush()
+
+        assert "NOERROR" == rcode_of(await asking)
+        assert 0 == len(lookups.cache)
+
+    run(server, main)

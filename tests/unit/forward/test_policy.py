@@ -462,3 +462,41 @@ def test_every_look_up_ends_within_the_budget(
     assert isinstance(script.step, Finish)
     assert (script.step.reply is None) == (script.step.ede is not None)
     assert len(script.tries) <= 3 * servers * options.attempts
+
+
+# That there is nothing, by the word of a later server
+
+
+NOTHING = b"\0\0\x81\x80\0\1\0\0\0\1\0\0"
+
+
+def test_in_sequential_order_nothing_by_the_second_waits_for_the_first() -> None:
+    """The first may be the one that knows the internal names; it is only a little late."""
+    script = Script(A, B, memory=knowing(0.001, A, B)).sleep().reply(NXDOMAIN)
+
+    assert Wait(1000.0 + 0.4) == script.step
+    assert Finish(b"yes", A, None) == script.reply(NOERROR, text=b"yes", attempt=script.tries[0]).step
+
+
+@pytest.mark.parametrize(("rcode", "text"), [(NXDOMAIN, b"no"), (NOERROR, NOTHING)])
+def test_it_is_given_when_the_first_stays_silent_or_fails(rcode: int, text: bytes) -> None:
+    silent = Script(A, B, memory=knowing(0.001, A, B)).sleep().reply(rcode, text=text).sleep()
+    failed = Script(A, B, memory=knowing(0.001, A, B)).sleep().reply(rcode, text=text)
+    failed.fail(Failure.MALFORMED, failed.tries[0])
+
+    assert Finish(text, B, None) == silent.step == failed.step
+    assert 0.4 == pytest.approx(silent.now - 1000.0)
+
+
+def test_a_positive_answer_of_the_second_is_given_at_once() -> None:
+    script = Script(A, B, memory=knowing(0.001, A, B)).sleep().reply(NOERROR, text=b"yes" + bytes(3) + b"\0\1")
+
+    assert isinstance(script.step, Finish)
+
+
+def test_nothing_by_the_second_counts_where_the_first_was_down_or_the_order_is_another() -> None:
+    memory = knowing(0.001, A, B)
+    fastest = Script(A, B, memory=memory, options=ForwardOptions(order="fastest")).sleep().reply(NXDOMAIN)
+
+    assert isinstance(fastest.step, Finish)
+    assert Finish(b"no", B, None) == Script(A, B, memory=down(A)).reply(NXDOMAIN, text=b"no").step

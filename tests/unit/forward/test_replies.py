@@ -471,3 +471,16 @@ def test_a_fitted_reply_is_the_upstreams_as_far_as_it_goes(
         cut = cut or len(ours) < len(theirs)
     if len(wire) + 11 <= limit:
         assert not cut
+
+
+def test_options_that_are_between_the_client_and_us_go_no_further() -> None:
+    """RFC 7873, RFC 7828, RFC 7830; a server that does not like a client's cookie would fail everybody's look-up."""
+    unknown = dns.edns.GenericOption(UNKNOWN_OPTION, b"kept")
+    message = ask()
+    padding = dns.edns.GenericOption(dns.edns.OptionType.make(12), bytes(20))
+    keep_alive = dns.edns.GenericOption(dns.edns.OptionType.make(11), b"")
+    message.use_edns(0, options=[dns.edns.CookieOption(b"12345678", b""), unknown, padding, keep_alive])
+    sent = dns.message.from_wire(upstream_query(query_of(message), ID, edns0=False))
+
+    assert [unknown] == list(sent.options)
+    assert 1232 == sent.payload

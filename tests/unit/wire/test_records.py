@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from resolver.errors import WireError
 from resolver.wire.name import from_labels
-from resolver.wire.records import skip_name, walk
+from resolver.wire.records import name_at, skip_name, walk
 
 FIXED = b"\0\x01\0\x01\0\0\x02\x58\0\x04"
 
@@ -67,3 +67,21 @@ def test_any_bytes_are_walked_or_refused(wire: bytes, position: int, count: int)
 
     assert len(records) == count
     assert all(position <= record.offset < record.rdata_offset <= record.end <= len(wire) for record in records)
+
+
+def test_a_name_is_read_without_its_compression_and_in_lower_case() -> None:
+    wire = bytes(12) + b"\3Www\7Example\0" + b"\4mail\xc0\x10" + b"\xc0\x19"
+
+    assert [b"\3www\7example\0", b"\4mail\7example\0", b"\4mail\7example\0"] == [
+        name_at(wire, position) for position in (12, 25, 32)
+    ]
+
+
+@given(wire=st.binary(min_size=1, max_size=80), position=st.integers(0, 79))
+def test_whatever_the_bytes_a_name_ends_or_is_none(wire: bytes, position: int) -> None:
+    try:
+        name = name_at(wire, position)
+    except (WireError, IndexError):
+        return
+    assert len(name) <= 255
+    assert name.endswith(b"\0")
