@@ -53,6 +53,8 @@ _FAMILIES = (A, AAAA)
 NO_SUCH_TYPE = "the name is known and has no record of this type; a known name is never forwarded"
 """Why there is no answer to that, for every stage that knows names."""
 _ONLY_NAMES_BELOW = "there are names below this one, and nothing at it"
+_ADDRESS_TYPES = frozenset((A, AAAA, SVCB, HTTPS, ANY))
+"""What is asked to get at an address (RFC 9460 for the latter ones)."""
 _HOST_TYPES = frozenset((A, AAAA, MX, SRV, SVCB, HTTPS, ANY))
 """What is asked about a host or a service: for a single label these are never forwarded. NS, SOA, DS, DNSKEY and the
 like are asked about top-level domains, and are."""
@@ -89,9 +91,14 @@ class ExtraHosts:
     name: str = "extra_hosts"
 
     def resolve(self, question: Question, view: View) -> Reply | None:
-        """An answer for the names that this asker alone has."""
+        """An answer for the names that this asker alone has: its addresses, and that there is no other way to it.
+
+        Mail servers and the like of a name with a dot, which is a name of the world as well, are not in a hosts file.
+        """
         match = view.find_extra(question.key)
-        return None if match is None else _of_match(question, match, view)
+        if match is None or (question.qtype not in _ADDRESS_TYPES and label_count(question.key) > 1):
+            return None
+        return _of_match(question, match, view)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,11 +97,15 @@ def test_host_gateway_is_where_the_asker_reaches_the_host() -> None:
     assert {"fd00::1"} == addresses(ask(web, "host.docker.internal", "AAAA"))
 
 
-def test_an_extra_host_asked_for_another_type_is_nodata_and_never_forwarded() -> None:
+def test_an_extra_host_is_an_address_and_the_rest_of_the_name_is_the_worlds() -> None:
+    """Who pins the address of example.com wants its mail all the same; but no other way to the address (RFC 9460)."""
     web = views_of(HOSTS).pinned(("mynet",), "web")
-    told = ask(web, "api.corp.example", "TXT")
 
-    assert ("NOERROR", "api.corp.example.", "extra_hosts") == told.verdict
+    for rtype in ("AAAA", "HTTPS"):
+        assert ("NOERROR", "api.corp.example.", "extra_hosts") == ask(web, "api.corp.example", rtype).verdict
+    for rtype in ("MX", "TXT", "SRV"):
+        assert () == ask(web, "api.corp.example", rtype).forwarded.servers
+    assert ("NOERROR", "db.", "extra_hosts") == ask(web, "db", "MX").verdict
 
 
 def test_who_is_not_ready_is_left_out_where_a_ready_one_has_the_name() -> None:
