@@ -70,6 +70,7 @@ machine=(unshare --mount --pid --fork --kill-child -- bash -euc '
     mount --bind "$root" "$root"
     mount -t proc proc "$root/proc"
     mount -t sysfs sysfs "$root/sys"
+    if mountpoint -q /sys/fs/cgroup; then mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup"; fi
     mount --rbind /dev "$root/dev"
     mount -t tmpfs tmpfs "$root/run"
     mkdir -p "$root/run/lock"

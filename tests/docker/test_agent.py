@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.netns.world import Process, wait_until
 
 pytestmark = pytest.mark.root
 
+GET = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())"
 READY_WITHIN_S = 20.0
 _serial = itertools.count()
 
@@ -46,7 +48,7 @@ class Agent:
 
     def states(self) -> dict[str, str]:
         """How far each container has come, by its name."""
-        rows = json.loads(self._daemon.on_host("curl", "-sS", "http://127.0.0.1:9153/agent"))
+        rows = json.loads(self._daemon.on_host(sys.executable, "-c", GET, "http://127.0.0.1:9153/agent"))
         return {row["namespace"].removeprefix("container "): row["state"] for row in rows}
 
     def wait_for(self, name: str, state: str | None) -> None:

@@ -34,6 +34,7 @@ mkdir /run/containers
 mount --bind "$1/resolv.conf" /etc/resolv.conf
 # crun refuses a mixture of cgroup versions, and needs neither here.
 umount -l /sys/fs/cgroup/unified 2>/dev/null || true
+grep -q ' /sys/fs/cgroup' /proc/self/mounts || mount -t cgroup2 none /sys/fs/cgroup
 ip link set lo up
 ip address add {UPSTREAM}/32 dev lo
 dnsmasq --conf-file=/dev/null --pid-file= --user=root --group=root --no-resolv --no-hosts --bind-interfaces \
