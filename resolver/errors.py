@@ -15,6 +15,13 @@ class PydnsError(Exception):
     """Anything that pydns itself raises; its text is a sentence for a person."""
 
 
+def one_line(text: str) -> str:
+    """The text with every control character, line break and invisible character written as an escape (``\\n``)."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing that is wrong with what somebody wrote: where it stands, what it is, and how to mend it."""
@@ -37,7 +44,7 @@ class Fault:
         subject = f" {self.key}:" if self.key else ""
         hint = f" ({self.fix})" if self.fix else ""
         kind = " warning:" if self.is_warning else ""
-        return f"{where}:{kind}{subject} {self.message}{hint}"
+        return one_line(f"{where}:{kind}{subject} {self.message}{hint}")
 
 
 class InputError(PydnsError):

@@ -60,6 +60,8 @@ def command(context: click.Context, /, config: Path | None, network: tuple[str, 
         counted(sum(1 for _ in snapshot.endpoints()), "endpoint"),
         counted(len(content.zones), "zone"),
     )
+    for daemon in settings.daemons:
+        say(f"{daemon.name}: {daemon.host} was not asked; its networks and names are not among these")
     say(f"read: {', '.join(shortened(str(path)) for path in read)}\nall in order: {', '.join(holds)}{warnings}")
 
 

@@ -198,6 +198,9 @@ class _Loader:
             self._report((name, "host_gateway"), message, fix)
 
         gateways = tuple(address for text in spec.host_gateway if (address := parse_ip(text, complain)) is not None)
+        if len({address.version for address in gateways}) < len(gateways):
+            given = ", ".join(map(str, gateways))
+            complain(f"{given}: more than one address of a family", "name one IPv4 address, one IPv6 address, or both")
         return DaemonSettings(name, host, tls, spec.healthy_only, spec.serve_default_bridge, gateways, spec.resync_s)
 
     def _path(self, text: str, path: Path) -> FilePath:

@@ -97,6 +97,17 @@ def test_a_warning_beside_a_fault(folder: Path) -> None:
     ]
 
 
+def test_a_daemon_is_not_asked_and_that_is_said(folder: Path) -> None:
+    (folder / "c.toml").write_text('[docker]\nhost = "unix:///nowhere/docker.sock"\n')
+    done = pydns("check", "-c", "c.toml", "--registry", "two.toml", "--resolv-conf", "resolv.conf", cwd=folder)
+    assert (0, "") == (done.returncode, done.stderr)
+    not_asked, read, *_ = done.stdout.splitlines()
+    assert not_asked == (
+        "docker: unix:///nowhere/docker.sock was not asked; its networks and names are not among these"
+    )
+    assert read.startswith("read: c.toml, two.toml")
+
+
 def test_the_flags_of_serve_are_taken(folder: Path) -> None:
     done = pydns("check", "--listen", "x", "--ttl", "-1", "--metrics", "y", "--upstream", "z", "--zones", str(SHIPPED))
     assert done.returncode == 1

@@ -9,7 +9,6 @@ import errno
 import os
 import re
 import socket
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
@@ -18,7 +17,8 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from resolver.errors import PydnsError, StartError
+from resolver.errors import PydnsError, StartError, one_line
+from resolver.sources.docker import tls
 from resolver.sources.docker.settings import DaemonSettings
 from resolver.sources.docker.shape import items, table, text
 
@@ -31,6 +31,9 @@ NEWEST = (1, 52)
 """The newest version of the API that is known to say what we read; a daemon's own is used up to here."""
 _CONNECTIONS = 24
 _MAX_EVENT = 1 << 20
+_MAX_SAID = 200
+_SPEAKS_TLS = "HTTP request to an HTTPS server"
+"""What a program in Go, such as Docker, says to one that does not speak TLS where it does."""
 _VERSION = re.compile(r"(\d+)\.(\d+)$", re.ASCII)
 _KEEPALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 """A machine that vanishes without a word is noticed within half a minute."""
@@ -53,7 +56,8 @@ class Refused(DaemonError):
 
     def __init__(self, status: int, message: str) -> None:
         self.status = status
-        super().__init__(f"it says {status}: {message}")
+        wants_tls = status == 400 and _SPEAKS_TLS in message
+        super().__init__(f"it says {status}: {message}", "set tls, the folder with our certificates" * wants_tls)
 
 
 class Version:
@@ -95,7 +99,7 @@ class Client:
         self._aiohttp = aiohttp
         self._settings = settings
         self._path = ""
-        self._tls = _tls(settings)
+        self._tls = tls.context_of(settings)
         parts = urlsplit(settings.host)
         self._base = f"http{'s' if self._tls else ''}://{parts.netloc or 'docker'}"
         self._open: ClientSession | None = None
@@ -121,7 +125,10 @@ class Client:
 
     @asynccontextmanager
     async def events(self, since: int, filters: Mapping[str, object]) -> AsyncIterator[AsyncIterator[object]]:
-        """The events from a time on, by the daemon's clock; raises DaemonError, also when the stream ends."""
+        """The events from a time on, by the daemon's clock; raises DaemonError, also when the stream ends.
+
+        A line that is not JSON is given as it is, as bytes.
+        """
         query = f"filters={quote(msgspec.json.encode(filters).decode())}" + (f"&since={since}" if since else "")
         endless = self._aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_S)
         async with self._request(f"/events?{query}", timeout=endless) as response:
@@ -134,14 +141,11 @@ class Client:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     if line.strip():
-                        try:
-                            yield msgspec.json.decode(line)
-                        except (ValueError, RecursionError):
-                            yield None
+                        yield _event(line)
                 if len(rest) > _MAX_EVENT:
                     raise DaemonError("an event is longer than a megabyte")
         except (self._aiohttp.ClientError, OSError) as error:
-            raise Away(f"the events ended: {self._words(error)}") from error
+            raise Away(f"the events ended: {self._words(error)}", self._fix(error)) from error
         raise Away("the events ended")
 
     async def close(self) -> None:
@@ -163,13 +167,16 @@ class Client:
                 yield response
         except TimeoutError as error:
             raise DaemonError(f"no answer within {ANSWER_S:g} s") from error
-        except ssl.SSLError as error:
-            raise Away(f"TLS: {_words(error)}", "check its certificate and ours") from error
         except (self._aiohttp.ClientError, OSError) as error:
             raise Away(self._words(error), self._fix(error)) from error
 
     def _words(self, error: Exception) -> str:
+        if (problem := tls.problem(error)) is not None:
+            return f"TLS: {problem[0]}"
         if isinstance(error, self._aiohttp.ClientPayloadError | self._aiohttp.ServerDisconnectedError):
+            return "it has closed the connection"
+        cause = getattr(error, "os_error", error)
+        if isinstance(cause, ConnectionError) and cause.errno is None:
             return "it has closed the connection"
         return _words(error)
 
@@ -182,6 +189,8 @@ class Client:
         )
 
     def _fix(self, error: Exception) -> str:
+        if (problem := tls.problem(error)) is not None:
+            return problem[1]
         cause = getattr(error, "os_error", error)
         if isinstance(cause, PermissionError):
             return "run pydns as a user who may use the socket: root, or the group that it belongs to"
@@ -203,29 +212,25 @@ async def _message(response: ClientResponse) -> str:
     try:
         said = text(msgspec.json.decode(octets), "message")
     except (ValueError, RecursionError):
-        said = ""
-    return " ".join((said or response.reason or "").split())[:200]
+        said = octets[:_MAX_SAID].decode(errors="replace").strip()
+        if said.startswith("<"):
+            said = ""  # a page of a proxy's
+    return one_line(" ".join((said or response.reason or "").split()))[:_MAX_SAID]
+
+
+def _event(line: bytes) -> object:
+    try:
+        return msgspec.json.decode(line)
+    except (ValueError, RecursionError):
+        return line
 
 
 def _words(error: BaseException) -> str:
     cause = getattr(error, "os_error", error)
     number = getattr(cause, "errno", None)
-    if isinstance(number, int) and number in errno.errorcode and not isinstance(cause, ssl.SSLError):
+    if isinstance(number, int) and number in errno.errorcode:
         return os.strerror(number)  # its own text may be asyncio's, which names a call
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _tls(settings: DaemonSettings) -> ssl.SSLContext | None:
-    if settings.tls is None or urlsplit(settings.host).scheme != "tcp":
-        return None
-    try:
-        context = ssl.create_default_context(cafile=str(settings.tls / "ca.pem"))
-        context.load_cert_chain(settings.tls / "cert.pem", settings.tls / "key.pem")
-    except (OSError, ssl.SSLError) as error:
-        raise StartError(
-            f"[{settings.name}] tls: the certificates in {str(settings.tls)!r} cannot be used: {_words(error)}"
-        ) from error
-    return context
 
 
 def _kept_alive(address: Any) -> socket.socket:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,17 @@ from resolver.forward.upstreams import parse_upstream
 from resolver.registry.model import SHORT_ID_LENGTH, Port
 from resolver.sources.base import Complain, parse_address, parse_name
 from resolver.sources.docker.labels import NO_MARKS, Marks, read_labels
-from resolver.sources.docker.shape import Complaints, is_true, items, number, shown, table, text
+from resolver.sources.docker.shape import (
+    Complaints,
+    is_true,
+    items,
+    number,
+    parse_alias,
+    parse_own_address,
+    shown,
+    table,
+    text,
+)
 from resolver.wire.name import IPAddress
 
 HOST_GATEWAY = "host-gateway"
@@ -147,12 +157,12 @@ def _places(raw: object, short_id: str, complaints: Complaints) -> Iterator[Plac
         addresses = [
             address
             for key, version in (("IPAddress", 4), ("GlobalIPv6Address", 6))
-            if (address := _address(body, key, version, at)) is not None
+            if (address := _address(body, key, version, at, parse_own_address)) is not None
         ]
         gateways = [
             gateway
             for key, version in (("Gateway", 4), ("IPv6Gateway", 6))
-            if (gateway := _address(body, key, version, at)) is not None
+            if (gateway := _address(body, key, version, at, parse_address)) is not None
         ]
         is_bare = not text(body, "IPAddress") and not text(body, "GlobalIPv6Address")
         if is_bare and network not in _WITHOUT_ADDRESSES and not is_true(table(raw, "State").get("Restarting")):
@@ -163,7 +173,7 @@ def _places(raw: object, short_id: str, complaints: Complaints) -> Iterator[Plac
                 continue  # it has its own place in the order of names
             if not isinstance(given, str):
                 at(f"alias {shown(given)} is no text", "")
-            elif (alias := parse_name(given, at, wildcard=True)) is not None:
+            elif (alias := parse_alias(given, at)) is not None:
                 aliases.append(alias)
         yield Place(
             network=text(body, "NetworkID") or network,
@@ -176,11 +186,13 @@ def _places(raw: object, short_id: str, complaints: Complaints) -> Iterator[Plac
         )
 
 
-def _address(body: object, key: str, version: int, complain: Complain) -> IPAddress | None:
+def _address(
+    body: object, key: str, version: int, complain: Complain, parse: Callable[[str, Complain], IPAddress | None]
+) -> IPAddress | None:
     given = text(body, key)
     if not given:
         return None
-    address = parse_address(given.partition("/")[0], complain)
+    address = parse(given.partition("/")[0], complain)
     if address is not None and address.version != version:
         complain(f"{key} {address} is no IPv{version} address", "")
         return None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 
+from resolver.errors import one_line
 from resolver.registry.model import SHORT_ID_LENGTH, Endpoint, Origin
 from resolver.sources.docker.containers import HEALTHY, NO_CHECK, Container, Place
 from resolver.sources.docker.networks import TASKS, Kind, Net
@@ -66,7 +69,7 @@ def with_services(endpoints: Iterable[Endpoint], net: Net, place: str) -> list[E
     found = list(endpoints)
     at = {address: index for index, endpoint in enumerate(found) for address in endpoint.addresses}
     for service in net.services:
-        origin = Origin(f"{place} service {service.name}" if service.name else f"{place} network {net.name}")
+        origin = Origin(one_line(f"{place} service {service.name}" if service.name else f"{place} network {net.name}"))
         aliases: tuple[str, ...] = ()
         if service.name:
             aliases = (f"{TASKS}.{service.name}",) if service.vip else (service.name, f"{TASKS}.{service.name}")
@@ -85,17 +88,26 @@ def with_services(endpoints: Iterable[Endpoint], net: Net, place: str) -> list[E
 def without_doubles(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
     """The endpoints with names that differ, for a registry has each but once.
 
-    Docker lets two containers be called ``web`` and ``Web`` (and a service like a container): both answer to it, so the
-    second one keeps it as an alias.
+    Docker lets two containers be called ``web`` and ``Web``, containers of several nodes can have one name, and a
+    service can be called like a container: all answer to it, so the later ones keep it as an alias.
     """
     seen: set[str] = set()
     found = []
     for endpoint in endpoints:
         kept = endpoint
         if endpoint.name.lower() in seen:
-            fallback = endpoint.id[:SHORT_ID_LENGTH] if endpoint.id else f"vip.{endpoint.name}"
+            fallback = next(name for name in _fallbacks(endpoint) if name not in seen)
             kept = replace(endpoint, name=fallback, aliases=(endpoint.name, *endpoint.aliases))
-        if kept.name.lower() not in seen:
-            seen.add(kept.name.lower())
-            found.append(kept)
+        seen.add(kept.name.lower())
+        found.append(kept)
     return tuple(found)
+
+
+def _fallbacks(endpoint: Endpoint) -> Iterator[str]:
+    """Names for an endpoint whose own is taken: its short id, else its address, and then those with a number."""
+    if endpoint.id:
+        name = endpoint.id[:SHORT_ID_LENGTH].lower()
+    else:
+        name = "-".join(("ip", *(re.sub("[.:]", "-", address.exploded) for address in endpoint.addresses[:1])))
+    yield name
+    yield from (f"{name}-{index}" for index in count(2))

@@ -16,6 +16,8 @@ class Kind(Enum):
 
     CHANGED = auto()
     """A container runs, or is not as it was: ask how it is."""
+    RENAMED = auto()
+    """A container has another name, which links to it have, too."""
     GONE = auto()
     """A container does not run any more: nothing needs to be asked."""
     HEALTH = auto()
@@ -27,6 +29,8 @@ class Kind(Enum):
     NETWORK_GONE = auto()
     SERVICES = auto()
     """A swarm service is new, changed or gone."""
+    NONSENSE = auto()
+    """It may matter, and does not say what about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Event:
 # (the names stay), update (it changes limits), restart (a start has come before it), and all that is done inside.
 _OF_CONTAINERS = {
     "start": Kind.CHANGED,
-    "rename": Kind.CHANGED,
+    "rename": Kind.RENAMED,
     "die": Kind.GONE,
     "died": Kind.GONE,
     "destroy": Kind.GONE,
@@ -62,16 +66,24 @@ _OF_NETWORKS = {
 }
 
 
+_OF = {"container": _OF_CONTAINERS, "network": _OF_NETWORKS}
+
+
 def read_event(raw: object) -> Event | None:
     """The event, or None when it does not matter to names."""
+    what = text(raw, "Type") or "container"
     action = text(raw, "Action") or text(raw, "status")
     actor = text(raw, "Actor", "ID")
     attributes = table(raw, "Actor", "Attributes")
-    match text(raw, "Type") or "container":
+    if not action:
+        return Event(Kind.NONSENSE)
+    match what:
         case "service":
             return Event(Kind.SERVICES)
         case _ if not actor:
-            return None
+            # A prune, say, is about nobody.
+            matters = action in _OF.get(what, ()) or action.startswith("health_status")
+            return Event(Kind.NONSENSE) if matters else None
         case "container" if action.startswith("health_status"):
             status = action.partition(":")[2].strip() or text(attributes, "health_status")
             return Event(Kind.HEALTH if status else Kind.CHANGED, container=actor, status=status)

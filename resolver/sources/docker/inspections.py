@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 RETRY_S = 1.0
@@ -20,6 +19,20 @@ Take = Callable[[str, Any], None]
 """Takes an answer over."""
 Fail = Callable[[str, Exception], bool]
 """Told why there is no answer; says whether to try again."""
+
+
+async def ended(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks and wait for their ends; what became of them does not matter any more.
+
+    To await a cancelled task itself would not tell its end from a cancel that is meant for the one that waits.
+    """
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
 
 
 class Inspections:
@@ -58,13 +71,19 @@ class Inspections:
             task.cancel()
 
     async def settle(self, within_s: float | None = None) -> bool:
-        """Wait until nothing is under way; False when that is not so in time."""
-        deadline = None if within_s is None else asyncio.get_running_loop().time() + within_s
-        while self._tasks:
-            left = None if deadline is None else deadline - asyncio.get_running_loop().time()
-            if left is not None and left <= 0:
+        """Wait for what is under way now; False when it does not end in time.
+
+        Of a thing whose answer is stale by then, one more answer is waited for: where things change faster than they
+        can be asked about, nothing would ever be settled.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if within_s is None else loop.time() + within_s
+        things = tuple(self._tasks)
+        for _ in range(2):
+            left = None if deadline is None else max(deadline - loop.time(), 0)
+            tasks = [self._tasks[thing] for thing in things if thing in self._tasks]
+            if tasks and (await asyncio.wait(tasks, timeout=left))[1]:
                 return False
-            await asyncio.wait(tuple(self._tasks.values()), timeout=left)
         return True
 
     async def close(self) -> None:
@@ -72,26 +91,24 @@ class Inspections:
         tasks = tuple(self._tasks.values())
         for thing in (*self._tasks, *self._retries):
             self.forget(thing)
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await ended(*tasks)
 
     async def _run(self, thing: str) -> None:
-        while True:
-            async with self._limit:
-                self._stale.discard(thing)
-                try:
-                    answer = await self._ask(thing)
-                except Exception as error:
-                    if thing in self._stale:
-                        continue
+        async with self._limit:
+            self._stale.discard(thing)
+            try:
+                answer = await self._ask(thing)
+            except Exception as error:
+                if thing not in self._stale:
                     if self._fail(thing, error):
                         self._retry(thing)
                     return
-            if thing not in self._stale:
-                self._delays.pop(thing, None)
-                self._take(thing, answer)
-                return
+        if thing in self._stale:
+            del self._tasks[thing]
+            self.want(thing)
+            return
+        self._delays.pop(thing, None)
+        self._take(thing, answer)
 
     def _retry(self, thing: str) -> None:
         delay = self._delays.get(thing, RETRY_S)

@@ -5,18 +5,19 @@ What has not changed stays the same object, so that names compiled from it stay 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from resolver.errors import Fault
+from resolver.errors import Fault, one_line
 from resolver.registry.model import SHORT_ID_LENGTH, Contribution, Endpoint, Network, Origin
 from resolver.sources.base import parse_name
 from resolver.sources.docker.containers import SHARES, Container, Fingerprint, Place, read_container
 from resolver.sources.docker.endpoints import endpoint_of, with_services, without_doubles
 from resolver.sources.docker.facts import ContainerFacts
-from resolver.sources.docker.networks import SWARM, Kind, Net, read_network
+from resolver.sources.docker.gateways import Gateways
+from resolver.sources.docker.networks import SWARM, Kind, Net, read_network, subject_of_network
 from resolver.sources.docker.settings import DaemonSettings
-from resolver.sources.docker.shape import text
+from resolver.sources.docker.shape import fault, shown, text
 from resolver.wire.name import IPAddress
 
 _PODMAN_DEFAULT = "podman"
@@ -36,7 +37,7 @@ class Inventory:
         self._containers: dict[str, Container] = {}
         self._nets: dict[str, Net] = {}
         self._faults: dict[str, tuple[Fault, ...]] = {}
-        """By container or network id."""
+        """By container or network id; what has none stands for itself."""
         self._order_faults: tuple[Fault, ...] = ()
         self._members: dict[str, dict[str, Place]] = {}
         """Places by network id and container id."""
@@ -46,6 +47,7 @@ class Inventory:
         """Network ids by whatever a container's place may call them."""
         self._built: dict[str, Network] = {}
         self._endpoints: dict[tuple[str, str], tuple[Container, Net, Endpoint]] = {}
+        self._gateways = Gateways()
         self._host_gateways: tuple[IPAddress, ...] = ()
         self._dirty: set[str] = set()
         self._stale_facts: set[str] = set()
@@ -57,9 +59,9 @@ class Inventory:
         """Take over what an inspect said; how many things were left out that were not before."""
         container, faults = read_container(raw, self._settings.name)
         container_id = text(raw, "Id")
-        skipped = self._note(container_id, faults)
+        skipped = self._note(_subject_of_container(raw), faults)
         if container is None:
-            self.drop_container(container_id, faults)
+            self._forget_container(container_id)
             return skipped
         former = self._containers.get(container_id)
         if former != container:
@@ -69,9 +71,12 @@ class Inventory:
             self._join(container)
         return skipped
 
-    def drop_container(self, container_id: str, faults: tuple[Fault, ...] = ()) -> None:
+    def drop_container(self, container_id: str) -> None:
         """It does not run any more."""
-        self._note(container_id, faults)
+        self._note(container_id, ())
+        self._forget_container(container_id)
+
+    def _forget_container(self, container_id: str) -> None:
         if (former := self._containers.pop(container_id, None)) is not None:
             self._leave(former)
 
@@ -100,12 +105,14 @@ class Inventory:
         """
         net, faults = read_network(raw, self._settings.name)
         if net is None:
-            return self._note(f"network {text(raw, 'Name')}", faults)
+            return self._note(_subject_of_network(raw), faults)
         former = self._nets.get(net.id)
         if former is not None and not net.has_services:
             net = replace(net, services=former.services, has_services=former.has_services)
         skipped = self._note(net.id, faults)
         if former != net:
+            if former is not None and former.subnets != net.subnets:
+                self._gateways.forget(net.id)
             self._nets[net.id] = net
             self._are_nets_stale = True
         return skipped
@@ -113,8 +120,14 @@ class Inventory:
     def drop_network(self, network_id: str) -> None:
         """It is gone."""
         self._note(network_id, ())
+        self._gateways.forget(network_id)
         if self._nets.pop(network_id, None) is not None:
             self._are_nets_stale = True
+
+    def keep_faults_of(self, networks: Iterable[object], containers: Iterable[object], besides: Iterable[str]) -> None:
+        """Forget what was left out of anything that is not in these lists and not named besides."""
+        kept = {*map(_subject_of_network, networks), *map(_subject_of_container, containers), *besides}
+        self._faults = {subject: faults for subject, faults in self._faults.items() if subject in kept}
 
     # -- what it knows -----------------------------------------------------------------------------
 
@@ -160,9 +173,18 @@ class Inventory:
         return any(net.name == name for net in self._nets.values())
 
     def has_changed(self, container_id: str, fingerprint: Fingerprint | None) -> bool:
-        """Whether a container is not as it was when it was inspected."""
+        """Whether a container is not as it was when it was inspected, or may be other than the list of them tells."""
         container = self._containers.get(container_id)
-        return container is None or fingerprint is None or container.fingerprint != fingerprint
+        if container is None or fingerprint is None or container.fingerprint != fingerprint:
+            return True
+        return self._settings.serve_default_bridge and bool(container.links)
+
+    @property
+    def linkers(self) -> tuple[str, ...]:
+        """The containers with legacy links, which have their targets' names; nobody asks where those do not count."""
+        if not self._settings.serve_default_bridge:
+            return ()
+        return tuple(container.id for container in self._containers.values() if container.links)
 
     # -- what it makes of it -----------------------------------------------------------------------
 
@@ -213,7 +235,8 @@ class Inventory:
         for network_id, place in self._places(container):
             self._members.setdefault(network_id, {})[container.id] = place
             self._dirty.add(network_id)
-            if self._nets[network_id].kind is Kind.DEFAULT and self._gateways() != self._host_gateways:
+            is_news = self._gateways.hear(network_id, place.gateways)
+            if is_news and self._nets[network_id].kind is Kind.DEFAULT and self._meant() != self._host_gateways:
                 self._are_nets_stale = True
 
     def _leave(self, container: Container) -> None:
@@ -223,22 +246,14 @@ class Inventory:
             self._endpoints.pop((network_id, container.id), None)
             self._dirty.add(network_id)
 
-    def _gateways(self) -> tuple[IPAddress, ...]:
+    def _meant(self) -> tuple[IPAddress, ...]:
         """What host-gateway stands for: as configured, else the default bridge's gateways."""
         if self._settings.host_gateway:
             return self._settings.host_gateway
         for net in self._nets.values():
             if net.kind is Kind.DEFAULT:
-                return net.gateways or self._gateways_of_members(net.id)
+                return self._gateways.of_host(net)
         return ()
-
-    def _gateways_of_members(self, network_id: str) -> tuple[IPAddress, ...]:
-        """Docker before 26 does not say all of a network's gateways, but its containers do."""
-        gateways: dict[int, IPAddress] = {}
-        for place in self._members.get(network_id, {}).values():
-            for gateway in place.gateways:
-                gateways.setdefault(gateway.version, gateway)
-        return tuple(gateways[version] for version in sorted(gateways))
 
     def _assign_networks(self) -> None:
         """Say what each network is called, and who is on it, from the beginning."""
@@ -260,9 +275,11 @@ class Inventory:
             self._stale_facts.add(container.id)
             for network_id, place in self._places(container):
                 self._members.setdefault(network_id, {})[container.id] = place
-        if (gateways := self._gateways()) != self._host_gateways:
+                self._gateways.hear(network_id, place.gateways)
+        if (gateways := self._meant()) != self._host_gateways:
             self._host_gateways = gateways
             self._endpoints.clear()
+        self._endpoints = {at: known for at, known in self._endpoints.items() if at[1] in self._members.get(at[0], {})}
         self._dirty = set(self._names)
 
     def _network(self, network_id: str) -> Network:
@@ -274,16 +291,14 @@ class Inventory:
             if not container.marks.is_ignored and place.addresses:
                 endpoints.append(self._endpoint(container, place, net, short_ids))
         endpoints.sort(key=lambda endpoint: (endpoint.name.lower(), endpoint.id))
-        given = {gateway.version: gateway for gateway in net.gateways}
-        missing = [gateway for gateway in self._gateways_of_members(network_id) if gateway.version not in given]
         return Network(
             name=self._names[network_id],
             subnets=net.subnets,
-            gateways=(*net.gateways, *missing),
+            gateways=self._gateways.of(net),
             internal=net.is_internal,
             ttl=net.marks.ttl,
             endpoints=without_doubles(with_services(endpoints, net, self._settings.name)),
-            origin=Origin(f"{self._settings.name} network {net.name}"),
+            origin=Origin(one_line(f"{self._settings.name} network {net.name}")),
         )
 
     def _endpoint(self, container: Container, place: Place, net: Net, short_ids: Mapping[str, str]) -> Endpoint:
@@ -325,6 +340,14 @@ class Inventory:
         return named
 
 
+def _subject_of_container(raw: object) -> str:
+    return text(raw, "Id") or f"container {shown(raw)}"
+
+
+def _subject_of_network(raw: object) -> str:
+    return (text(raw, "Name") and text(raw, "Id")) or subject_of_network(raw)
+
+
 def _names(called: Mapping[str, str], place: str) -> tuple[dict[str, str], list[Fault]]:
     """A DNS name for each network by its id, and a warning where that is not what the daemon calls it."""
     names: dict[str, str] = {}
@@ -339,6 +362,6 @@ def _names(called: Mapping[str, str], place: str) -> tuple[dict[str, str], list[
             names[network_id] = f"{name or 'network'}-{network_id[:SHORT_ID_LENGTH]}"
             why = problem[0] if problem else f"there is an older network {given!r}"
             message = f"{why}; this one is served as {names[network_id]}"
-            faults.append(Fault(place, message, "give it another name", key=f"network {given}", is_warning=True))
+            faults.append(fault(place, message, "give it another name", key=f"network {given}"))
         taken.add(names[network_id])
     return names, faults

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resolver.sources.base import parse_name
-from resolver.sources.docker.shape import Complaints, shown
+from resolver.sources.docker.shape import Complaints, parse_alias, shown
 
 NAMES = "pydns.names"
 TTL = "pydns.ttl"
@@ -76,7 +76,7 @@ def _names(labels: Mapping[str, Any], key: str, complaints: Complaints) -> Itera
         bare, _, network = word.strip().partition("@") if key == NAMES else (word.strip(), "", "")
         if bare == "" and word.strip() == "" and "," in value:
             continue  # a final comma, or two in a row
-        name = parse_name(bare, at, wildcard=True)
+        name = parse_alias(bare, at)
         if name is not None:
             yield name, network or None
 

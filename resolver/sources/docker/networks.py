@@ -11,7 +11,7 @@ from resolver.errors import Fault
 from resolver.registry.model import IPNetwork
 from resolver.sources.base import Complain, parse_address, parse_name, parse_subnet
 from resolver.sources.docker.labels import NO_MARKS, Marks, read_labels
-from resolver.sources.docker.shape import Complaints, is_true, items, shown, table, text
+from resolver.sources.docker.shape import Complaints, is_true, items, parse_own_address, shown, table, text
 from resolver.wire.name import IPAddress
 
 SWARM = "swarm"
@@ -74,10 +74,15 @@ class Net:
     """RFC 3339; Podman says the present time."""
 
 
+def subject_of_network(raw: object) -> str:
+    """What a complaint about a network is about."""
+    return f"network {text(raw, 'Name') or shown(raw)}"
+
+
 def read_network(raw: object, place: str) -> tuple[Net | None, tuple[Fault, ...]]:
     """The network, None when it has no id or name; and what was left out."""
     name, network_id = text(raw, "Name"), text(raw, "Id")
-    complaints = Complaints(place, f"network {name or shown(raw)}")
+    complaints = Complaints(place, subject_of_network(raw))
     if not name or not network_id:
         complaints.at()("it has no Name or no Id", "")
         return None, tuple(complaints.faults)
@@ -133,6 +138,6 @@ def _task(raw: object, network: str, complain: Complain) -> Task | None:
     name, given = text(raw, "Name"), text(raw, "EndpointIP")
     if given in _NO_ADDRESS or name in (f"{network}-endpoint", f"lb-{network}"):
         return None  # the load balancer's own place on the network
-    address = parse_address(given, complain)
+    address = parse_own_address(given, complain)
     bare = parse_name(name, complain)
     return Task(bare, address) if address is not None and bare is not None else None

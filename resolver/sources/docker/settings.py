@@ -37,7 +37,10 @@ class DaemonSettings:
 
 def host_problem(host: str) -> str | None:
     """What is wrong with a ``host``, for a person; None when it can be used."""
-    parts = urlsplit(host)
+    try:
+        parts = urlsplit(host)
+    except ValueError:  # a bracket that is not closed
+        return f"{host!r} has no address and port"
     if parts.scheme == "unix":
         return None if parts.path.startswith("/") and not parts.netloc else f"{host!r} has no absolute path"
     if parts.scheme != "tcp":

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from ipaddress import IPv4Address
 from typing import Any
 
-from resolver.errors import Fault
-from resolver.sources.base import Complain
+from resolver.errors import Fault, one_line
+from resolver.sources.base import Complain, parse_address, parse_name
+from resolver.wire.name import IPAddress
 
 _MAX_SHOWN = 80
+_BROADCAST = IPv4Address("255.255.255.255")
 
 
 def table(value: object, *keys: str) -> Mapping[str, Any]:
@@ -50,6 +53,30 @@ def shown(value: object) -> str:
     return whole if len(whole) <= _MAX_SHOWN else whole[:_MAX_SHOWN] + "…"
 
 
+def parse_alias(given: str, complain: Complain) -> str | None:
+    """The name that an alias or a label gives, a wildcard too, or None after a complaint."""
+    if given == "*":
+        complain("'*' alone would be every name there is", "write *.name for everything below name")
+        return None
+    return parse_name(given, complain, wildcard=True)
+
+
+def parse_own_address(given: str, complain: Complain) -> IPAddress | None:
+    """The address that somebody has on a network, or None after a complaint."""
+    address = parse_address(given, complain)
+    if address is None:
+        return None
+    if address.is_loopback or address.is_multicast or address.is_unspecified or address == _BROADCAST:
+        complain(f"{address} is not an address that one can have on a network", "")
+        return None
+    return address
+
+
+def fault(place: str, message: str, fix: str = "", *, key: str = "", is_warning: bool = True) -> Fault:
+    """A fault with what a daemon said in it: names there may hold anything, and a fault is one line."""
+    return Fault(place, one_line(message), one_line(fix), key=one_line(key), is_warning=is_warning)
+
+
 class Complaints:
     """Collects what was left out of one container or network."""
 
@@ -63,4 +90,4 @@ class Complaints:
         return partial(self._complain, ".".join((self._subject, *keys)))
 
     def _complain(self, key: str, message: str, fix: str) -> None:
-        self.faults.append(Fault(self._place, f"{message}; left out", fix, key=key, is_warning=True))
+        self.faults.append(fault(self._place, f"{message}; left out", fix, key=key))

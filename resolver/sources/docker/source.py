@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from resolver.counters import SourceCounts
 from resolver.errors import Fault
-from resolver.registry.model import SHORT_ID_LENGTH, Contribution
+from resolver.registry.model import Contribution
 from resolver.sources.docker.client import Away, Client, DaemonError, Refused
 from resolver.sources.docker.containers import fingerprint_of_listed
 from resolver.sources.docker.events import FILTERS, Event, Kind, read_event
 from resolver.sources.docker.facts import ContainerFacts
-from resolver.sources.docker.inspections import Inspections
+from resolver.sources.docker.inspections import Inspections, ended
 from resolver.sources.docker.inventory import Inventory
 from resolver.sources.docker.settings import DaemonSettings
 from resolver.sources.docker.shape import text
+from resolver.sources.docker.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,10 @@ GAP_S = 0.01
 """Seconds between two publications: each has all names of a network compiled anew."""
 BATCH = 50
 """How many entries of a list are looked at before others have their turn."""
+SOON_S = 1.0
+"""Seconds from an event that made no sense to the full sync that tells what it may have been about."""
+AWAY_S = 1.0
+"""How long a daemon that was there may be away before that is said: a new connection may tell more of why."""
 BACK_OFF_S = 0.1
 MAX_BACK_OFF_S = 10.0
 
@@ -58,11 +64,13 @@ class DockerSource:
         self._changed: Callable[[], None] = lambda: None
         self._task: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
-        self._away: Fault | None = None
-        self._failures: dict[str, Fault] = {}
-        """Why there is no answer about a container or network, by its id."""
-        self._touched: set[str] = set()
+        self._troubles = Troubles(settings.name)
+        self._saying: asyncio.TimerHandle | None = None
+        self._touched: set[str] | None = None
         """What events have told of since the current sync began: it is not to be undone by an older list."""
+        self._next_sync = math.inf
+        self._soon_s = SOON_S
+        self._hurried: asyncio.Event
         self._is_first = True
         self._is_publishing = False
         self._published_at = 0.0
@@ -92,9 +100,8 @@ class DockerSource:
         """Hear no more; idempotent."""
         if self._task is not None:
             task, self._task = self._task, None
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await ended(task)
+            self._say_nothing()
 
     # -- the connection ----------------------------------------------------------------------------
 
@@ -103,16 +110,15 @@ class DockerSource:
         while True:
             syncs = self.counts.syncs
             try:
-                await self._session()
+                async with AsyncExitStack() as afterwards:
+                    for close in (self._client.close, self._networks.close, self._containers.close):
+                        afterwards.push_async_callback(close)
+                    await self._session()
             except DaemonError as error:
                 self._went_away(error)
             except Exception:
                 log.exception("%s: an error of our own; connecting anew", self.name)
                 self._went_away(DaemonError("an error of our own, which the log has"))
-            finally:
-                await self._containers.close()
-                await self._networks.close()
-                await self._client.close()
             self._settled.set()
             if self.counts.syncs > syncs:
                 back_off = BACK_OFF_S
@@ -120,12 +126,28 @@ class DockerSource:
             back_off = min(2 * back_off, MAX_BACK_OFF_S)
 
     def _went_away(self, error: DaemonError) -> None:
-        self.counts.is_up = False
+        was_up, self.counts.is_up = self.counts.is_up, False
         self.counts.failures += 1
-        served = "; what was known of it last is served" if self.contribution is not None else ""
-        self._away = Fault(self.name, f"{self._settings.host}: {error}{served}", error.fix)
-        self._failures.clear()
+        self._say_nothing()
+        if was_up:
+            self._saying = asyncio.get_running_loop().call_later(AWAY_S, self._say_away, error)
+        else:
+            self._say_away(error)
+
+    def _say_away(self, error: DaemonError) -> None:
+        self._troubles.is_away(self._settings.host, error, is_served=self.contribution is not None)
         self._publish()
+
+    def _say_nothing(self) -> None:
+        if self._saying is not None:
+            self._saying.cancel()
+            self._saying = None
+
+    def _is_back(self) -> None:
+        self._say_nothing()
+        if self._troubles.away is not None:
+            self._troubles.away = None
+            log.info("%s: %s answers%s", self.name, self._settings.host, " again" if self.counts.syncs else "")
 
     async def _session(self) -> None:
         """One connection from its beginning to its end, which is always a DaemonError."""
@@ -133,22 +155,19 @@ class DockerSource:
         version = await self._client.connect()
         self._inventory.is_podman = version.is_podman
         self._lost = loop.create_future()
+        self._hurried = asyncio.Event()
         async with self._client.events(version.clock, FILTERS) as events:
             reader = loop.create_task(self._read(events))
             try:
                 await self._until_broken(reader, self._sync())
-                next_sync = loop.time() + self._settings.resync_s
                 while True:
-                    await self._until_broken(reader, asyncio.sleep(min(next_sync - loop.time(), SWARM_S)))
-                    if loop.time() >= next_sync:
+                    await self._until_broken(reader, self._pause(min(self._next_sync - loop.time(), SWARM_S)))
+                    if loop.time() >= self._next_sync:
                         await self._until_broken(reader, self._sync())
-                        next_sync = loop.time() + self._settings.resync_s
                     else:
                         self._look_at_services()
             finally:
-                reader.cancel()
-                with suppress(asyncio.CancelledError, DaemonError):
-                    await reader
+                await ended(reader)
                 if self._lost.done():
                     self._lost.exception()  # heard of, whatever has ended the session
                 else:
@@ -159,13 +178,16 @@ class DockerSource:
         task = asyncio.ensure_future(doing)
         try:
             await asyncio.wait((task, reader, self._lost), return_when=asyncio.FIRST_COMPLETED)
-            for ended in (self._lost, reader, task):
-                if ended.done():
-                    ended.result()
+            for done in (self._lost, reader, task):
+                if done.done():
+                    done.result()
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError, DaemonError):
-                await task
+            await ended(task)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hurried.wait(), seconds)
+        self._hurried.clear()
 
     # -- full syncs --------------------------------------------------------------------------------
 
@@ -173,21 +195,27 @@ class DockerSource:
         loop = asyncio.get_running_loop()
         began = loop.time()
         self._touched = touched = set[str]()
+        self._next_sync = math.inf
+        self._soon_s = min(2 * self._soon_s, self._settings.resync_s) if self._troubles.event is not None else SOON_S
+        self._troubles.event = None
         networks, containers = await asyncio.gather(self._client.get("/networks"), self._client.get("/containers/json"))
         if not isinstance(networks, list) or not isinstance(containers, list):
             raise DaemonError("it answers with something that is no list of networks and containers")
         self._take_networks(networks, touched)
         await self._take_list(containers, touched)
         self._forget_failures(touched | {text(raw, key) for raw in (*networks, *containers) for key in ("Id", "Name")})
+        self._inventory.keep_faults_of(networks, containers, touched)
         if self._is_first and not await self._containers.settle(PARTIAL_S):
             self._first_is_known()
         await self._containers.settle()
         await self._networks.settle()
+        self._touched = None
+        self._next_sync = min(self._next_sync, loop.time() + self._settings.resync_s)
+        self._is_back()
         self.counts.is_up = True
         self.counts.syncs += 1
         self.counts.sync_s = loop.time() - began
         self.counts.last_sync = datetime.now(UTC).timestamp()
-        self._away = None
         self._first_is_known()
         self._settled.set()
 
@@ -224,9 +252,10 @@ class DockerSource:
 
     def _forget_failures(self, existing: set[str]) -> None:
         """What could not be asked about and does not exist any more is not asked about again."""
-        for subject in [subject for subject in self._failures if subject not in existing]:
-            self._drop_container(subject)
-            self._drop_network(subject)
+        for subject in self._troubles.subjects:
+            if subject not in existing:
+                self._drop_container(subject)
+                self._drop_network(subject)
 
     def _look_at_services(self) -> None:
         for network_id in self._inventory.swarm_networks:
@@ -236,10 +265,24 @@ class DockerSource:
 
     async def _read(self, events: AsyncIterator[object]) -> None:
         async for raw in events:
-            if (event := read_event(raw)) is not None:
-                self.counts.events += 1
+            if (event := read_event(raw)) is None:
+                continue
+            if event.kind is Kind.NONSENSE:
+                self._pass_over(raw)
+                continue
+            self.counts.events += 1
+            if self._touched is not None:
                 self._touched.update(filter(None, (event.container, event.network)))
-                self._heed(event)
+            self._heed(event)
+
+    def _pass_over(self, raw: object) -> None:
+        self.counts.skipped += 1
+        self._troubles.made_no_sense(raw)
+        self._publish_soon()
+        soon = asyncio.get_running_loop().time() + self._soon_s
+        if soon < self._next_sync:
+            self._next_sync = soon
+            self._hurried.set()
 
     def _heed(self, event: Event) -> None:
         is_asked = event.container in self._containers
@@ -247,6 +290,9 @@ class DockerSource:
         match event.kind:
             case Kind.CHANGED:
                 self._containers.want(event.container)
+            case Kind.RENAMED:
+                for container_id in {event.container: None, **dict.fromkeys(self._inventory.linkers)}:
+                    self._containers.want(container_id)
             case Kind.GONE:
                 self._drop_container(event.container)
             case Kind.HEALTH:
@@ -271,24 +317,24 @@ class DockerSource:
 
     def _drop_container(self, container_id: str) -> None:
         self._containers.forget(container_id)
-        self._failures.pop(container_id, None)
+        self._troubles.answered(container_id)
         self._inventory.drop_container(container_id)
 
     def _drop_network(self, network_id: str) -> None:
         self._networks.forget(network_id)
-        self._failures.pop(network_id, None)
+        self._troubles.answered(network_id)
         self._inventory.drop_network(network_id)
 
     # -- inspects ----------------------------------------------------------------------------------
 
     async def _ask_container(self, container_id: str) -> object:
-        return await self._client.get(f"/containers/{quote(container_id, safe='')}/json")
+        raw = await self._client.get(f"/containers/{quote(container_id, safe='')}/json")
+        if text(raw, "Id") != container_id:
+            raise DaemonError("the answer is about something else")
+        return raw
 
     def _take_container(self, container_id: str, raw: object) -> None:
-        self._failures.pop(container_id, None)
-        if text(raw, "Id") != container_id:
-            self._no_container(container_id, DaemonError("the answer is about something else"))
-            return
+        self._troubles.answered(container_id)
         self.counts.skipped += self._inventory.put_container(raw)
         for network in self._inventory.networks_to_ask(container_id):
             self._networks.want(network)
@@ -302,7 +348,7 @@ class DockerSource:
         return await self._client.get(f"/networks/{quote(network_id, safe='')}{verbose}")
 
     def _take_network(self, network_id: str, raw: object) -> None:
-        self._failures.pop(network_id, None)
+        self._troubles.answered(network_id)
         self.counts.skipped += self._inventory.put_network(raw)
         self._publish_soon()
 
@@ -313,7 +359,7 @@ class DockerSource:
         """Note why there is no answer; True to ask again later. What was known of it stays."""
         if isinstance(error, Refused) and error.status == 404:
             drop(subject)
-            self._failures.pop(subject, None)
+            self._troubles.answered(subject)
             self._publish_soon()
             return False
         if isinstance(error, Away):
@@ -322,14 +368,7 @@ class DockerSource:
             return False
         if not isinstance(error, DaemonError):
             raise error
-        if subject not in self._failures:
-            self.counts.skipped += 1
-        self._failures[subject] = Fault(
-            self.name,
-            f"nothing is known of it, or nothing new: {error}; asking again",
-            key=f"{what} {subject[:SHORT_ID_LENGTH]}",
-            is_warning=True,
-        )
+        self.counts.skipped += self._troubles.no_answer(what, subject, error)
         self._publish_soon()
         return True
 
@@ -345,12 +384,8 @@ class DockerSource:
     def _publish(self) -> None:
         self._is_publishing = False
         self._published_at = asyncio.get_running_loop().time()
-        away = () if self._away is None else (self._away,)
-        if self._is_first:
-            faults, changed = away, False
-        else:
-            changed = self._inventory.publish()
-            faults = (*away, *self._inventory.faults, *self._failures.values())
+        changed = False if self._is_first else self._inventory.publish()
+        faults = self._troubles.faults + (() if self._is_first else self._inventory.faults)
         if changed or faults != self.faults or (self.contribution is None and not self._is_first):
             self.faults = faults
             self.contribution = None if self._is_first else self._inventory.contribution

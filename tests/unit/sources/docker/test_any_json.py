@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from resolver.registry.store import Store
@@ -18,7 +18,9 @@ from resolver.sources.docker.networks import read_network
 from resolver.sources.docker.settings import DaemonSettings
 from resolver.views import Views, ViewSettings
 from resolver.zones.model import ZoneSet
-from tests.unit.sources.docker.recordings import docker, podman
+from tests.unit.sources.docker.recordings import container as made_container
+from tests.unit.sources.docker.recordings import docker, place, podman
+from tests.unit.sources.docker.recordings import network as made_network
 
 SCALARS = st.one_of(
     st.none(),
@@ -84,6 +86,12 @@ def events(draw: Callable[..., Any]) -> Any:
     return mutated(draw, draw(st.sampled_from(docker()["events"][:40] + podman()["events"])))
 
 
+CONTROLS = "a\nb\r\x1b[31m\x85\u2028\u202e"
+"""Breaks lines, colours a terminal, turns the text around."""
+
+
+@example([made_network(CONTROLS)], [made_container(CONTROLS, {CONTROLS: place(CONTROLS, CONTROLS, CONTROLS)})], True)
+@example([made_network(CONTROLS, Id="")], [{"Id": CONTROLS, CONTROLS: CONTROLS}, {"Name": CONTROLS}], False)
 @given(st.lists(networks(), max_size=4), st.lists(containers(), max_size=4), st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_any_networks_and_containers(nets: list[Any], found: list[Any], bridge: bool) -> None:
@@ -97,7 +105,9 @@ def test_any_networks_and_containers(nets: list[Any], found: list[Any], bridge: 
     inventory.publish()
     for fault in inventory.faults:
         assert fault.is_warning
-        assert "\n" not in str(fault)
+        assert all(written.isprintable() for written in (str(fault), fault.message, fault.key, fault.fix))
+    for net in inventory.contribution.networks:
+        assert net.origin is None or net.origin.place.isprintable()
     store = Store()
     store.replace([inventory.contribution])
     views = Views(store.snapshot, ZoneSet(), ViewSettings())
@@ -118,8 +128,8 @@ def test_any_document_where_another_one_belongs(container: Any, network: Any, ev
         for read in (read_container, read_network):
             found, faults = read(raw, "docker")
             assert found is None or found.id
-            assert all("\n" not in str(fault) for fault in faults)
+            assert all(str(fault).isprintable() for fault in faults)
         fingerprint_of_listed(raw)
         told = read_event(raw)
-        assert told is None or told.container or told.network or told.kind.name == "SERVICES"
+        assert told is None or told.container or told.network or told.kind.name in ("SERVICES", "NONSENSE")
         assert isinstance(Version(raw, "nonsense").path, str)

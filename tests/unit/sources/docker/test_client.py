@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +68,10 @@ def test_a_certificate_of_another_host_is_not_believed(tmp_path: Path) -> None:
     async def test() -> None:
         async with FakeDaemon(tls=certificates.of_daemon(folder)) as daemon:
             client = Client(DaemonSettings("docker", daemon.host, tls=folder))
-            with pytest.raises(Away, match=r"TLS: .*certificate"):
+            with pytest.raises(Away) as caught:
                 await client.connect()
+            assert str(caught.value) == "TLS: IP address mismatch, certificate is not valid for '127.0.0.1'"
+            assert caught.value.fix == "ca.pem has to be of its authority, and host a name in its certificate"
             await client.close()
 
     run(test)
@@ -79,7 +83,79 @@ def test_an_authority_that_is_not_ours_is_not_believed(tmp_path: Path) -> None:
     async def test() -> None:
         async with FakeDaemon(tls=certificates.of_daemon(theirs)) as daemon:
             client = Client(DaemonSettings("docker", daemon.host, tls=ours))
-            with pytest.raises(Away, match="TLS: "):
+            with pytest.raises(Away) as caught:
+                await client.connect()
+            assert str(caught.value) == "TLS: self-signed certificate in certificate chain"
+            assert "ca.pem has to be of its authority" in caught.value.fix
+            await client.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_certificate_of_ours_that_the_daemon_does_not_accept(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    theirs, ours = certificates.make(tmp_path / "theirs"), certificates.make(tmp_path / "ours")
+    (ours / "ca.pem").write_bytes((theirs / "ca.pem").read_bytes())
+    context = certificates.of_daemon(theirs)
+    context.minimum_version = context.maximum_version = version
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """By hand, because asyncio keeps the alert to itself that a daemon sends."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        spoken = context.wrap_bio(incoming, outgoing, server_side=True)
+        while octets := await reader.read(65536):
+            incoming.write(octets)
+            with suppress(ssl.SSLError):
+                spoken.do_handshake()
+            writer.write(outgoing.read())
+        writer.close()
+
+    async def test() -> None:
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            client = Client(DaemonSettings("docker", f"tcp://127.0.0.1:{port}", tls=ours))
+            with pytest.raises(Away) as caught:
+                await client.connect()
+            assert str(caught.value) == "TLS: it does not accept our certificate"
+            assert caught.value.fix == "cert.pem has to be signed by the authority that it goes by"
+            await client.close()
+
+    run(test)
+
+
+def test_without_tls_where_the_daemon_speaks_it() -> None:
+    """Word by word what a dockerd with --tlsverify answers."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+        writer.close()
+        await writer.wait_closed()
+
+    async def test() -> None:
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            client = Client(DaemonSettings("docker", f"tcp://127.0.0.1:{port}"))
+            with pytest.raises(Refused) as caught:
+                await client.connect()
+            assert str(caught.value) == "it says 400: Client sent an HTTP request to an HTTPS server."
+            assert caught.value.fix == "set tls, the folder with our certificates"
+            await client.close()
+
+    run(test)
+
+
+def test_a_page_of_a_proxy_is_not_shown(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with FakeDaemon(tmp_path / "d.sock") as daemon:
+            daemon.answers["/version"] = (502, b"<html><b>sorry</b></html>")
+            client = Client(DaemonSettings("docker", daemon.host))
+            with pytest.raises(Refused, match=r"^it says 502: Bad Gateway$"):
+                await client.connect()
+            daemon.answers["/version"] = (500, b'{"message": "two\\nlines \\u001b[31m"}')
+            with pytest.raises(Refused, match=r"^it says 500: two lines \\x1b\[31m$"):
                 await client.connect()
             await client.close()
 
@@ -92,8 +168,10 @@ def test_tls_spoken_to_one_that_does_not(tmp_path: Path) -> None:
     async def test() -> None:
         async with FakeDaemon() as daemon:
             client = Client(DaemonSettings("docker", daemon.host, tls=folder))
-            with pytest.raises(Away):
+            with pytest.raises(Away) as caught:
                 await client.connect()
+            assert str(caught.value) == "TLS: it does not speak TLS"
+            assert caught.value.fix == "leave tls out, or give the port where it does"
             await client.close()
 
     run(test)

@@ -198,3 +198,29 @@ def test_one_that_shares_a_namespace_is_on_no_network_of_its_own() -> None:
     """Podman repeats the networks of the other one."""
     raw = container("web", {"mynet": place("mynet", "172.18.0.2")}, host_config={"NetworkMode": "container:abc"})
     assert read(raw)[0].places == ()
+
+
+def test_a_star_alone_is_no_name() -> None:
+    labels = {"pydns.names": "*,*.apps"}
+    web, faults = read(container("web", {"mynet": place("mynet", "172.18.0.2", "*")}, labels=labels))
+    assert web.marks.names == (("*.apps", None),)
+    assert [fault.partition(": warning: container ")[2] for fault in faults] == [
+        f"web.{key}: '*' alone would be every name there is; left out (write *.name for everything below name)"
+        for key in ("pydns.names", "NetworkSettings.Networks.mynet")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "address"),
+    [
+        *(("IPAddress", "127.0.0.1"), ("IPAddress", "224.0.0.1"), ("IPAddress", "255.255.255.255")),
+        *(("IPAddress", "0.0.0.0"), ("GlobalIPv6Address", "::1"), ("GlobalIPv6Address", "ff02::1")),
+        ("GlobalIPv6Address", "::"),
+    ],
+)
+def test_an_address_that_nobody_can_have_on_a_network_is_left_out(key: str, address: str) -> None:
+    good = {"IPAddress": "172.18.0.2", "GlobalIPv6Address": "fd00::2"}
+    web, faults = read(container("web", {"mynet": place("mynet", **{**good, key: address})}))
+    assert [str(found) for found in web.places[0].addresses] == [good[other] for other in good if other != key]
+    (fault,) = faults
+    assert f"Networks.mynet: {address} is not an address that one can have on a network; left out" in fault

@@ -14,7 +14,7 @@ WEB, NET = whole_id("web"), whole_id("net mynet")
     ("action", "kind"),
     [
         ("start", Kind.CHANGED),
-        ("rename", Kind.CHANGED),
+        ("rename", Kind.RENAMED),
         ("die", Kind.GONE),
         ("died", Kind.GONE),
         ("destroy", Kind.GONE),
@@ -28,12 +28,29 @@ def test_of_a_container(action: str, kind: Kind) -> None:
 @pytest.mark.parametrize(
     "action",
     [
-        *("create", "stop", "kill", "pause", "unpause", "update", "restart", "oom", "attach", "resize", "init", ""),
+        *("create", "stop", "kill", "pause", "unpause", "update", "restart", "oom", "attach", "resize", "init"),
         *("exec_create: /bin/sh -c true", "exec_start: true", "exec_die", "cleanup"),
     ],
 )
 def test_what_changes_no_name_means_nothing(action: str) -> None:
     assert read_event(of_container(action, "web")) is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(None, [], 7, b"{bad", {}, {"Type": "container", "Actor": {"ID": WEB}}, of_container("", "web")),
+        *({**of_container("start", "web"), "Actor": None}, {**of_network("connect", "mynet"), "Actor": {"ID": 7}}),
+        *({**of_container("health_status: healthy", "web"), "Actor": "web"}, {"Action": ["start"], "Actor": {}}),
+    ],
+)
+def test_what_may_matter_and_does_not_say_what_it_is_about(raw: object) -> None:
+    assert read_event(raw) == Event(Kind.NONSENSE)
+
+
+def test_what_is_about_nobody_by_its_nature_is_in_order() -> None:
+    assert read_event(event("container", "prune", "", {"reclaimed": "0"})) is None
+    assert read_event(event("volume", "create", "")) is None
 
 
 def test_of_health() -> None:

@@ -177,3 +177,42 @@ def test_closing_ends_what_is_under_way_and_what_would_be_tried_again(monkeypatc
         assert (asked.under_way, asked.taken) == (0, [])
 
     run(test)
+
+
+def test_to_settle_ends_although_every_answer_is_stale() -> None:
+    async def test() -> None:
+        asked = Asked()
+        ask = asked.ask
+
+        async def overtaken(thing: str) -> int:
+            answer = await ask(thing)
+            asked.inspections.want(thing)
+            asked.inspections.want("another")
+            return answer
+
+        asked.inspections = Inspections(overtaken, asked.take, asked.fail, asyncio.Semaphore(4))
+        asked.gate.set()
+        asked.inspections.want("one")
+        assert await asyncio.wait_for(asked.inspections.settle(), 5)
+        assert asked.questions.count("one") >= 2
+        assert asked.taken == []
+        await asked.inspections.close()
+
+    run(test)
+
+
+def test_a_cancel_while_it_closes_is_not_swallowed() -> None:
+    async def test() -> None:
+        asked = Asked()
+        for number in range(8):
+            asked.inspections.want(f"thing{number}")
+        await a_moment()
+        closing = asyncio.ensure_future(asked.inspections.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await a_moment()
+        assert asked.under_way == 0
+
+    run(test)

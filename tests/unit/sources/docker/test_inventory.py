@@ -312,3 +312,49 @@ def test_a_network_that_comes_after_its_container() -> None:
     made.drop_network(whole_id("net mynet"))
     made.publish()
     assert made.facts[whole_id("web")].networks == ()
+
+
+def test_tasks_of_other_nodes_that_have_one_name_are_all_there() -> None:
+    overlay = network("ov", "10.0.1.0/24", "10.0.1.1", Scope="swarm")
+    far = [{"Name": "web", "EndpointIP": f"10.0.1.{number}"} for number in (7, 8, 9)]
+    overlay["Services"] = {"": {"VIP": "<nil>", "Tasks": far}, "WEB": {"VIP": "10.0.1.6", "Tasks": []}}
+    odd = network("odd", Id="d" * 64)
+    made = inventory([overlay, odd], [container("web", {"ov": place("ov", "10.0.1.5")})])
+    assert addresses(made, "web", ["ov"]) == {f"10.0.1.{number}" for number in (5, 6, 7, 8, 9)}
+    assert set(names(nets(made)["ov"])) == {"web", "ip-10-0-1-6", "ip-10-0-1-7", "ip-10-0-1-8", "ip-10-0-1-9"}
+
+
+def test_a_name_in_place_of_another_that_is_taken_as_well() -> None:
+    twin = whole_id("web")[:12] + "f" * 52
+    second = {**container("WEB", {"mynet": place("mynet", "172.30.0.3")}), "Id": twin}
+    third = container(whole_id("web")[:12], {"mynet": place("mynet", "172.30.0.4")})
+    first = container("web", {"mynet": place("mynet", "172.30.0.2")})
+    made = inventory([network("mynet")], [first, second, third])
+    assert len(nets(made)["mynet"].endpoints) == 3
+    assert addresses(made, "web", ["mynet"]) == {"172.30.0.2", "172.30.0.3"}
+
+
+def test_nothing_is_kept_of_networks_that_are_gone() -> None:
+    made = inventory([network("mynet")], [container("web", {"mynet": place("mynet", "172.30.0.2")})])
+    assert len(made._endpoints) == 1
+    made.drop_network(whole_id("net mynet"))
+    made.publish()
+    made.drop_container(whole_id("web"))
+    made.publish()
+    assert made._endpoints == {}
+
+
+def test_faults_go_with_what_they_are_about() -> None:
+    bad_id = {**container("bad", {}), "Id": "Z" * 64}
+    no_id = network("noid", Id="")
+    junk: list[object] = [{"Id": ""}, {"Id": "", "x": []}, {"Id": 5}, None]
+    made = Inventory(DaemonSettings("docker", "unix:///none"))
+    counted = [sum(made.put_container(raw) for raw in (bad_id, *junk)) + made.put_network(no_id) for _ in range(3)]
+    assert counted == [6, 0, 0]
+    assert len(list(made.faults)) == 6
+    made.keep_faults_of([no_id], [bad_id, *junk[:2]], ())
+    assert len(list(made.faults)) == 4
+    made.keep_faults_of([], [], ["Z" * 64])
+    assert ["ZZZ" in str(fault) for fault in made.faults] == [True]
+    made.keep_faults_of([], [], ())
+    assert not list(made.faults)

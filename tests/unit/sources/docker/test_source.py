@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -238,5 +239,40 @@ def test_facts_for_an_agent(tmp_path: Path) -> None:
             for name, mode in (("onbridge", "default"), ("hostc", "host"), ("nonec", "none")):
                 assert (facts[name].networks, facts[name].has_own_resolver) == ((), False)
                 assert (facts[name].network_mode, facts[name].shares_with) == (mode, None)
+
+    run(test, tmp_path)
+
+
+def linked(target: str) -> dict[str, Any]:
+    legacy = {"Links": [f"/{target}:/asker/sql"], "NetworkMode": "default"}
+    return container("asker", {"bridge": place("bridge", "172.17.0.3")}, host_config=legacy)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_legacy_link_follows_its_target_to_another_name(tmp_path: Path, is_told: bool) -> None:
+    """Docker tells of the rename alone; that of the one with the link only an inspect says."""
+
+    async def test(folder: Path) -> None:
+        target = container("target", {"bridge": place("bridge", "172.17.0.2")})
+        daemon = FakeDaemon(
+            folder / "d.sock",
+            networks=[network("bridge", "172.17.0.0/16", "172.17.0.1")],
+            containers=[target, linked("target")],
+        )
+        resync_s = 3600 if is_told else 0.05
+        async with daemon, connected(daemon, serve_default_bridge=True, resync_s=resync_s) as source:
+
+            def links() -> dict[str, Any]:
+                return {endpoint.name: endpoint.links for endpoint in source.networks[0].endpoints}
+
+            assert links() == {"target": (), "asker": (("sql", "target"),)}
+            before = daemon.requests.copy()
+            daemon.put({**target, "Name": "/moved"})
+            daemon.put(linked("moved"))
+            if is_told:
+                daemon.emit(of_container("rename", "target", oldName="/target"))
+            await until(lambda: links() == {"moved": (), "asker": (("sql", "moved"),)})
+            if is_told:
+                assert daemon.requests - before == {"container": 2}
 
     run(test, tmp_path)
