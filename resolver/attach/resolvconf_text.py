@@ -82,8 +82,11 @@ def without_record(text: str) -> str:
 def edited(current: str, former: str, address: str) -> str | None:
     """A rewritten file that somebody edited meanwhile, with the nameservers of ``former`` in place of ``address``.
 
-    The edit stays, our record goes. None when the file does not name ``address`` any more: then it is theirs alone.
+    The edit stays, our record goes. None when the file does not name ``address`` any more, or has nothing of our
+    record and our comments left: then somebody has written it whole, as Docker does, and what it names is theirs.
     """
+    if without_record(current) == current:
+        return None
     servers = [f"nameserver {server}" for server in parse(former).nameservers if server != address]
     kept: list[str] = []
     found = False

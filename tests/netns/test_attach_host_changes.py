@@ -112,18 +112,56 @@ def test_a_killed_run_is_put_back_by_the_next(namespace: Lab, etc: Path) -> None
     assert path.read_text() == "nameserver 10.0.0.1\n"
 
 
-def test_a_file_that_cannot_be_written_undoes_the_rules(namespace: Lab, etc: Path) -> None:
-    path = etc / "resolv.conf"
-    path.write_text("nameserver 10.0.0.1\n")
+def test_a_file_that_cannot_be_opened_leaves_no_rules(namespace: Lab, etc: Path) -> None:
     before = namespace.rules()
+    os.mkfifo(etc / "resolv.conf")
+    with pytest.raises(AttachError, match=r"it is not a plain file; use --no-resolv-conf"):
+        Attachment.open(namespace.name)
+    assert namespace.rules() == before
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[None]:
     subprocess.run(["mount", "--bind", path, path], check=True)
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", path], check=True)
-        with pytest.raises(AttachError, match=r"Read-only file system; use --no-resolv-conf"):
-            Attachment.open(namespace.name)
+        yield
     finally:
         subprocess.run(["umount", path], check=True)
-    assert namespace.rules() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "warnings"),
+    [("nameserver 10.0.0.1\n", 1), ("nameserver 127.0.0.11\n", 0)],
+    ids=["of others", "names us"],
+)
+def test_a_read_only_file_is_left_and_the_namespace_served(
+    namespace: Lab, etc: Path, caplog: pytest.LogCaptureFixture, content: str, warnings: int
+) -> None:
+    path = etc / "resolv.conf"
+    path.write_text(content)
+    with read_only(path), namespace.attach_and_serve() as attachment:
+        assert namespace.answers() == {OURS}
+        assert attachment.former.nameservers == (content.split()[1],)
+        attachment.close()  # it holds the file, and so the mount
+    assert path.read_text() == content
+    assert caplog.text.count("is read-only: left alone") == warnings
+
+
+def test_a_read_only_container_without_a_file_is_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    with (
+        read_only(root),
+        process("unshare", "--mount", "--net", root=root) as pid,
+        Attachment.open(str(pid)) as attachment,
+    ):
+        attachment.install()
+        rules = ["nsenter", "-t", str(pid), "-n", "nft", "list", "ruleset"]
+        assert "pydns" in subprocess.run(rules, capture_output=True, text=True, check=True).stdout
+        attachment.close()  # it holds the mount
+    assert caplog.text.count("cannot be made, its directory is read-only: left alone") == 1
+    assert not list((root / "etc").iterdir())
 
 
 def test_a_failed_install_leaves_nothing(namespace: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,6 +204,34 @@ def test_a_planted_link_does_not_reach_a_file_of_the_host(tmp_path: Path) -> Non
         attachment.install()
         assert victim.read_text() == "nameserver 10.0.0.9\n"
         assert attachment.former_servers == ()
+
+
+def test_a_file_that_the_containers_root_cannot_write_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A container with a user namespace of its own has a link to a stranger's file on a mount that it only looks at."""
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    strangers = root / "secret"
+    strangers.write_text("nameserver 10.0.0.9\n")
+    strangers.chmod(0o600)
+    os.chown(strangers, 12345, 12345)
+    (root / "etc/resolv.conf").symlink_to("/secret")
+    start = ("unshare", "--user", "--map-root-user", "--mount", "--net")
+    with process(*start, root=root) as pid, Attachment.open(str(pid)) as attachment:
+        attachment.install()
+        assert strangers.read_text() == "nameserver 10.0.0.9\n"
+        assert attachment.former_servers == ()
+    assert "belongs to a user whom the container's user namespace does not have: left alone" in caplog.text
+
+
+def test_a_file_of_a_user_namespaces_root_is_rewritten(tmp_path: Path) -> None:
+    path = tmp_path / "root/etc/resolv.conf"
+    path.parent.mkdir(parents=True)
+    path.write_text("nameserver 10.0.0.1\n")
+    start = ("unshare", "--user", "--map-root-user", "--mount", "--net")
+    with process(*start, root=tmp_path / "root") as pid, Attachment.open(str(pid)) as attachment:
+        attachment.install()
+        assert "nameserver 127.0.0.11\n" in path.read_text()
+    assert path.read_text() == "nameserver 10.0.0.1\n"
 
 
 def test_a_process_that_reads_the_hosts_file_does_not_get_it_changed(namespace: Lab) -> None:

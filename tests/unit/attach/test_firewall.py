@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from resolver.attach import command, firewall
-from resolver.attach.command import run
+from resolver.attach import command, firewall, nfnetlink, nftables
+from resolver.attach.command import GivenUp, OutOfDescriptors, run
+from resolver.attach.plan import Redirect, nft_install
 from resolver.errors import AttachError
 
 
@@ -105,6 +109,81 @@ def test_a_command_that_hangs_is_ended(commands: Commands, monkeypatch: pytest.M
     monkeypatch.setattr(command, "TIMEOUT_S", 0.05)
 
     assert run((str(commands.folder / "nft"),)).complaint == "no end after 0.05 s"
+
+
+def test_a_command_that_hangs_when_pydns_stops_is_ended_sooner(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands.add("nft", "exec /bin/sleep 30")
+    nft = str(commands.folder / "nft")
+    monkeypatch.setattr(command, "_hurry", command._Hurry())
+    monkeypatch.setattr(command, "HURRIED_S", 0.05)
+    with ThreadPoolExecutor(1) as thread:
+        under_way = thread.submit(run, (nft,))
+        command.hurry(60)
+        assert run((nft,)).complaint == "no end after 0.05 s"
+        assert under_way.result(9).complaint == "no end after 0.05 s"  # and not after ten seconds
+    command.hurry(-1)
+    with pytest.raises(GivenUp):
+        run((nft,))
+
+
+def test_what_a_command_is_given_and_writes_is_whole_when_it_takes_long(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_LOOK_S", 0.01)
+    commands.add("nft", "/bin/sleep 0.1; /bin/cat; echo end")
+
+    assert run((str(commands.folder / "nft"),), "x" * 200_000).output == "x" * 200_000 + "end\n"
+
+
+def test_too_many_open_files_is_no_fault_of_a_firewall(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands.add("nft")
+    commands.add_iptables("iptables")
+    tried: list[object] = []
+
+    def popen(argv: object, **_: object) -> None:
+        tried.append(argv)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    with pytest.raises(OutOfDescriptors, match=r"this process has too many open files; raise the limit \(LimitNOFILE="):
+        firewall.choose("auto")
+    assert len(tried) == 1
+
+
+LISTING = nft_install(Redirect(1111, 2222), replace=False)
+
+
+@pytest.mark.parametrize(
+    ("generations", "listing", "is_learnt"),
+    [
+        ((5, 6, 6), LISTING, True),
+        ((5, 7, 7), LISTING, False),
+        ((5, 6, 7), LISTING, False),
+        ((None, None, None), LISTING, False),
+        ((5, 6, 6), LISTING.replace("\tchain post", "\tchain zz {\n\t}\n\tchain post"), False),
+        ((5, 6, 6), LISTING.replace("\t}\n\tchain post", "\t\ttcp dport 80 drop\n\t}\n\tchain post"), False),
+    ],
+    ids=["ours alone", "changed before", "changed after", "unknown", "another chain", "another rule"],
+)
+def test_what_nft_prints_is_learnt_only_where_nobody_else_had_a_hand_in_it(
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+    generations: tuple[int | None, ...],
+    listing: str,
+    is_learnt: bool,
+) -> None:
+    (commands.folder / "listing").write_text(listing)
+    commands.add("nft", f'[ "$1" = -s ] && exec /bin/cat {commands.folder}/listing; exit 0')
+    forms: dict[str | None, str | None] = {}
+    told = iter(generations)
+    monkeypatch.setattr(nftables, "_forms", forms)
+    monkeypatch.setattr(nfnetlink, "generation", lambda: next(told))
+    monkeypatch.setattr(nfnetlink, "tables", frozenset)
+    nftables.Nftables().install(Redirect(1111, 2222))
+
+    assert bool(forms) is is_learnt
 
 
 def test_a_command_that_is_not_there_is_an_outcome() -> None:

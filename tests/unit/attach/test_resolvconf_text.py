@@ -154,3 +154,8 @@ def test_an_edit_made_meanwhile_stays_and_our_address_goes() -> None:
 def test_a_file_that_no_longer_names_our_address_is_theirs() -> None:
     """Nothing is put into a file that somebody pointed elsewhere."""
     assert edited("nameserver 10.9.9.9\n", "nameserver 10.0.0.1\n", ADDRESS) is None
+
+
+def test_a_file_that_was_written_whole_is_theirs() -> None:
+    """Docker names its own resolver at the same address when it connects a container of the default bridge."""
+    assert edited("nameserver 127.0.0.11\noptions ndots:0\n", "nameserver 10.0.0.1\n", ADDRESS) is None
