@@ -150,7 +150,7 @@ class Content:
     def _report(self) -> None:
         now = set(self.faults)
         for fault in self.faults:
-            if fault not in self._reported:
+            if fault not in self._reported and fault not in self.config_faults:  # who loads it has told of it
                 log.log(logging.WARNING if fault.is_warning else logging.ERROR, "%s", fault)
         if self._reported - now and not now:
             log.info("everything is in order again")

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+import os
+from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from resolver.agent import namespaces
-from resolver.agent.keeper import AT_ONCE, Keeper
-from resolver.agent.member import Host, Member, container_target, target_of
+from resolver.agent import namespaces, remembered
+from resolver.agent.keeper import AT_ONCE, Keeper, Phase
+from resolver.agent.member import Host, Member, target_of
+from resolver.agent.process import Claims
+from resolver.agent.remembered import Remembered
 from resolver.agent.targets import Identity, Targets, Wanted, targets_of
 from resolver.app import DRAIN_S, Server
-from resolver.attach import netns, privileges
-from resolver.attach.attachment import Attachment, Manner
+from resolver.attach import command, netns, privileges
+from resolver.attach.attachment import Manner, ServedAlready
+from resolver.attach.command import OutOfDescriptors
 from resolver.attach.firewall import Choice
 from resolver.attach.inside import ThreadPool
-from resolver.attach.netns import Target
+from resolver.attach.sockets import Taken
 from resolver.config.agent import NamespaceRule
 from resolver.config.schema import Settings
 from resolver.errors import AttachError
 from resolver.forward.forwarder import no_namespace
 from resolver.freshness import on_thread
 from resolver.ops.metrics import AgentCounts
+from resolver.server.responder import Pin
 from resolver.sources.docker.facts import ContainerFacts
 from resolver.sources.watch import FileWatch
 from resolver.wire.name import IPAddress
@@ -45,11 +50,19 @@ TICK_S = 1.0
 UNFINISHED_S = 0.05
 """How soon to look again at a name that has no namespace yet: nobody tells of a mount."""
 _UNFINISHED_LOOKS = 40
+_SHOWN = 8
+"""How many namespaces one line names."""
+STOP_COMMANDS_S = 9.0
+"""When pydns stops: how long after the signal no firewall command is started any more."""
 
 
 @runtime_checkable
 class TellsContainers(Protocol):
     """A live source that knows processes, not only names."""
+
+    @property
+    def name(self) -> str:
+        """As in the settings of its daemon."""
 
     @property
     def containers(self) -> Mapping[str, ContainerFacts]:
@@ -107,6 +120,15 @@ class Agent:
         self._repairs = 0
         """Of namespaces that are attached no more."""
         self._members: set[Member] = set()
+        self._left: dict[Identity, str] = {}
+        """By namespace, what it is called, where something of ours could not be taken away."""
+        self._claims = Claims()
+        self._remote = {daemon.name for daemon in settings.daemons if daemon.host.startswith("tcp:")}
+        self._remembered = Remembered(
+            [f"{daemon.name} {daemon.host}" for daemon in settings.daemons]
+            + sorted(rule.netns for rule in settings.agent.namespaces),
+            remembered.folder(),
+        )
         self._known: list[dict[str, ContainerFacts]] = []
         """The containers by everybody's last word."""
         self._tick: asyncio.TimerHandle | None = None
@@ -123,8 +145,8 @@ class Agent:
         self._drop_privileges()
         self._pool = ThreadPool()
         self._choice = Choice()
-        self._host = Host(server, self._manner, self._on_thread, lambda: len(self._members))
         self._own = netns.identity_at(netns.PROC / "self/ns/net")
+        self._host = Host(server, self._manner, self._on_thread, lambda: len(self._members), self._claims, self._own)
         self._keeper = server.keeper = Keeper(self._attach, _identify, self._own)
         server.repairs = lambda: self._repairs + sum(member.attachment.repairs for member in self._members)
         following: asyncio.Task[None] | None = None
@@ -148,38 +170,61 @@ class Agent:
             if self._watch is not None:
                 self._watch.stop()
             cutting = loop.call_later(0.9 * DRAIN_S, server.forwarder.close)  # who still waits is told so
-            await self._keeper.close()
+            command.hurry(STOP_COMMANDS_S)
+            hanging = await self._keeper.close()
             cutting.cancel()
             await server.close()
+            self._say_what_is_left(hanging)
+            if hanging:  # Python would wait for their threads
+                logging.shutdown()
+                os._exit(1)
             self._threads.shutdown()
             self._pool.close()
 
     async def _first_round(self) -> None:
         """Attach to what is wanted, and clean up where a killed run was attached and nothing is wanted any more."""
         await self._keeper.settled(PATIENCE_S)
-        await asyncio.gather(*map(self._sweep, self._unwanted()))
+        earlier = self._remembered.earlier
+        unwanted = self._unwanted() if earlier else []
+        left = await asyncio.gather(*(self._sweep(wanted, earlier) for wanted in unwanted))
+        failed = [_identify(wanted) for wanted, state, _ in self._keeper.report() if state != Phase.ATTACHED.value]
+        self._remembered.forget_earlier(but=(identity for identity in (*left, *failed) if identity is not None))
 
-    def _unwanted(self) -> list[Target]:
-        """Where a killed run may have been, besides what is wanted now."""
+    def _unwanted(self) -> list[Wanted]:
+        """What exists besides what is wanted now."""
         wanted = [wanted for wanted, _, _ in self._keeper.report()]
         pids, specs = {each.pid for each in wanted}, {each.spec for each in wanted}
         running = [facts for containers in self._known for facts in containers.values()]
+        nobody = Pin(())
         targets = [
-            container_target(facts.pid, f"container {facts.name}")
+            Wanted((), "", f"container {facts.name}", nobody, pid=facts.pid, container_id=facts.id)
             for facts in running
             if facts.pid and facts.pid not in pids and facts.network_mode != "host"
         ]
         names = namespaces.find([NamespaceRule("*")]).namespaces
-        return targets + [netns.locate(name) for name in names if name not in specs]
+        paths = [rule.netns for rule in self._server.settings.agent.namespaces if rule.is_path]
+        return targets + [Wanted((), name, name, nobody) for name in (*names, *paths) if name not in specs]
 
-    async def _sweep(self, target: Target) -> None:
-        identity = _identity_of(target)
-        if identity is None or identity == self._own or self._keeper.has_taken(identity):
-            return
+    async def _sweep(self, wanted: Wanted, earlier: Container[Identity]) -> Identity | None:
+        """Take away what the earlier run left there; the namespace's identity when that could not be done."""
+        identity = _identify(wanted)
+        if identity is None or identity not in earlier or self._keeper.has_taken(identity):
+            return None
+        process = None
         try:
-            await self._on_thread(partial(Attachment, target, replace(self._manner(), serves=False)))
-        except (AttachError, OSError) as error:  # as always: it is ServedAlready at least
-            log.debug("%s", error)
+            if wanted.pid is not None:
+                process = self._claims.hold(wanted.container_id, wanted.pid)
+            manner = replace(self._manner(), serves=False)
+            await self._on_thread(partial(self._host.attach, target_of(wanted), manner, identity, process))
+        except (ServedAlready, Taken) as error:  # as always: it is ServedAlready at least
+            log.debug("%s: %s", wanted.label, error)
+        except (AttachError, OSError) as error:
+            log.debug("%s: what an earlier run left could not be taken away: %s", wanted.label, error)
+            return identity
+        finally:
+            if process is not None:
+                process.close()
+        return None
 
     def _drop_privileges(self) -> None:
         """On the main thread, before others are started: they have what it has."""
@@ -200,12 +245,18 @@ class Agent:
             choose=self._choice,
         )
 
-    async def _attach(self, wanted: Wanted, ended: Callable[[], None]) -> Member:
+    async def _attach(self, wanted: Wanted, claimed: Identity | None, ended: Callable[[], None]) -> Member:
+        if claimed is not None:
+            self._remembered.add(claimed)
         try:
-            member = await Member.open(self._host, wanted, ended, self._forget)
-        except AttachError:
-            self._choice.forget()  # the next attempt looks for a firewall that works there
+            member = await Member.open(self._host, wanted, claimed, ended, self._forget)
+        except BaseException as error:
+            if isinstance(error, AttachError) and not isinstance(error, OutOfDescriptors):
+                self._choice.forget()  # the next attempt looks for a firewall that works there
+            if claimed is not None and claimed not in self._left:
+                self._remembered.discard(claimed)
             raise
+        self._left.pop(member.attachment.identity, None)
         self._members.add(member)
         return member
 
@@ -213,6 +264,16 @@ class Agent:
         if member in self._members:
             self._members.remove(member)
             self._repairs += member.attachment.repairs
+        if member.attachment.leaves_something and not member.attachment.is_gone:
+            self._left[member.attachment.identity] = member.wanted.label
+        else:
+            self._remembered.discard(member.attachment.identity)
+
+    def _say_what_is_left(self, hanging: list[str]) -> None:
+        """Once for all namespaces: there may be hundreds, and the reason is one."""
+        if left := list(dict.fromkeys((*self._left.values(), *hanging))):
+            shown = ", ".join(left[:_SHOWN]) + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else "")
+            log.error("rules or files of pydns are left in %s; the next start takes them over or away", shown)
 
     def _reconcile(self) -> None:
         """Attach to what ought to be attached by everybody's last word, and let go of the rest."""
@@ -228,6 +289,9 @@ class Agent:
             takes_over=server.settings.agent.takes_over,
             held=self._keeper.held,
         )
+        self._claims.note(
+            (facts for containers in self._known for facts in containers.values()), self._remote_containers()
+        )
         self._report(targets)
         self._keeper.want(targets.wanted)
         self._look_again(found)
@@ -235,6 +299,15 @@ class Agent:
     def _containers(self) -> list[dict[str, ContainerFacts]]:
         live = self._server.content.live
         return [dict(source.containers) for source in live if isinstance(source, TellsContainers)]
+
+    def _remote_containers(self) -> set[str]:
+        live = self._server.content.live
+        return {
+            each
+            for source in live
+            if isinstance(source, TellsContainers) and source.name in self._remote
+            for each in source.containers
+        }
 
     def _networks_of(self) -> Callable[[str], tuple[str, ...]]:
         """Looks up many names in one pass over the registry."""
@@ -289,13 +362,6 @@ async def _first_of(*waits: Coroutine[Any, Any, None]) -> None:
 
 def _identify(wanted: Wanted) -> Identity | None:
     try:
-        return _identity_of(target_of(wanted))
-    except AttachError:
-        return None
-
-
-def _identity_of(target: Target) -> Identity | None:
-    try:
-        return netns.identity_at(target.path)
-    except OSError:
+        return netns.identity_at(target_of(wanted).path)
+    except (AttachError, OSError):
         return None

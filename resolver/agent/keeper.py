@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 0.25
 LONGEST_RETRY_S = 60.0
+CLOSE_S = 12.0
+"""How long letting go of everything may take; firewall commands give up before (`command.hurry`)."""
 AT_ONCE = 8
 """How many namespaces are attached to at the same time."""
 
@@ -52,8 +54,9 @@ class Held(Protocol):
         """Let go of it; never raises."""
 
 
-Attach = Callable[[Wanted, Callable[[], None]], Awaitable[Held]]
-"""Attaches, or raises AttachError; the second argument is to be called when the namespace's process has ended."""
+Attach = Callable[[Wanted, Identity | None, Callable[[], None]], Awaitable[Held]]
+"""Attaches to the namespace with that identity and to no other (None: to none at all, but it says what is wrong), or
+raises AttachError; the third argument is to be called when the namespace's process has ended."""
 
 
 @dataclass(slots=True)
@@ -147,11 +150,16 @@ class Keeper:
                 log.warning("going on without waiting for %d namespaces that take long", len(waiting))
                 return
 
-    async def close(self) -> None:
-        """Let go of everything, all at once."""
+    async def close(self, within_s: float = CLOSE_S) -> list[str]:
+        """Let go of everything, all at once; the labels of what still was not let go of after so long."""
         self.want({})
+        deadline = self._loop.time() + within_s
         while tasks := [entry.task for entry in self._entries.values() if entry.task is not None]:
-            await asyncio.wait(tasks)
+            remaining_s = deadline - self._loop.time()
+            if remaining_s <= 0:
+                return [entry.wanted.label for entry in self._entries.values()]
+            await asyncio.wait(tasks, timeout=remaining_s)
+        return []
 
     def _step(self, entry: _Entry) -> None:
         """Whatever is to be done next about a target, unless something is under way."""
@@ -189,7 +197,7 @@ class Keeper:
             try:
                 if not self._take(entry):
                     return
-                entry.held = await self._attach(wanted, lambda: self._ended(entry))
+                entry.held = await self._attach(wanted, entry.identity, lambda: self._ended(entry))
             except (AttachError, OSError) as error:
                 self._give_back(entry)
                 if isinstance(error, ServedAlready):
@@ -270,7 +278,8 @@ class Keeper:
     def _retry_in(self, entry: _Entry, delay_s: float) -> None:
         self._cancel_retry(entry)
         if entry.is_wanted:
-            entry.retry = self._loop.call_later(delay_s * random.uniform(0.75, 1.25), self._retry, entry)
+            delay_s = min(delay_s * random.uniform(0.75, 1.25), LONGEST_RETRY_S)
+            entry.retry = self._loop.call_later(delay_s, self._retry, entry)
 
     def _retry(self, entry: _Entry) -> None:
         entry.retry = None

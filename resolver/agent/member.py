@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from ipaddress import ip_address
 from typing import Protocol, TypeVar
 
-from resolver.agent.keeper import NotThere
-from resolver.agent.targets import Wanted
+from resolver.agent.process import Claims, Process
+from resolver.agent.targets import Identity, Wanted
 from resolver.app import DRAIN_S, Server
 from resolver.assembly import own_upstreams, tcp_limits
 from resolver.attach import netns
 from resolver.attach.attachment import LEGACY_POLL_S, Attachment, Manner
+from resolver.attach.command import refuse_descriptors
 from resolver.attach.netns import Target
 from resolver.attach.plan import ADDRESS
 from resolver.attach.rulekeeper import RuleKeeper, open_inside
@@ -30,6 +30,7 @@ from resolver.server.responder import State
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+_OURS = ip_address(ADDRESS)
 
 LOOK_S = 60.0
 """Mean seconds between two looks at rules whose changes the kernel announces; each costs some 0.2 ms."""
@@ -54,6 +55,22 @@ class Host:
     on_thread: OnThread
     count: Callable[[], int]
     """How many namespaces are attached."""
+    claims: Claims
+    own: Identity | None
+    """The namespace that pydns runs in, which is never attached."""
+
+    def attach(self, target: Target, manner: Manner, claimed: Identity | None, process: Process | None) -> Attachment:
+        """Attach where ``claimed`` is what is entered, for as long as ``process`` lives; raises AttachError."""
+
+        def admits(entered: Identity) -> None:
+            if process is not None:
+                process.check_alive()
+            if entered == self.own:
+                raise AttachError("it has come to be the namespace that pydns itself runs in")
+            if entered != claimed:
+                raise AttachError("it has come to be another namespace meanwhile")
+
+        return Attachment(target, replace(manner, admits=admits))
 
 
 class Member:
@@ -64,6 +81,7 @@ class Member:
         host: Host,
         attachment: Attachment,
         wanted: Wanted,
+        process: Process | None,
         ended: Callable[[], None],
         closed: Callable[[Member], None],
     ) -> None:
@@ -77,18 +95,31 @@ class Member:
         self._keeper = RuleKeeper(attachment, self._loop, pause_s=self._pause_s)
         self._ended = ended
         self._closed = closed
-        self._pidfd = -1
+        self._process = process
 
     @classmethod
     async def open(
-        cls, host: Host, wanted: Wanted, ended: Callable[[], None], closed: Callable[[Member], None]
+        cls,
+        host: Host,
+        wanted: Wanted,
+        claimed: Identity | None,
+        ended: Callable[[], None],
+        closed: Callable[[Member], None],
     ) -> Member:
-        """Attach and serve. Raises AttachError.
+        """Attach and serve. Raises AttachError, also when what is entered is not the namespace that was ``claimed``.
 
         ``ended`` is called when the namespace's process has ended, ``closed`` when the member has let go.
         """
-        attachment = await host.on_thread(partial(Attachment, target_of(wanted), host.manner()))
-        member = cls(host, attachment, wanted, ended, closed)
+        process = None if wanted.pid is None else host.claims.hold(wanted.container_id, wanted.pid)
+        try:
+            attachment = await host.on_thread(partial(host.attach, target_of(wanted), host.manner(), claimed, process))
+        except BaseException as error:
+            if process is not None:
+                process.close()
+            if isinstance(error, OSError):
+                refuse_descriptors(error)
+            raise
+        member = cls(host, attachment, wanted, process, ended, closed)
         try:
             await member._listeners.adopt(attachment.udp, attachment.tcp)
             member._watch_process()
@@ -150,35 +181,33 @@ class Member:
         return mean * random.uniform(0.5, 1.5)
 
     def _watch_process(self) -> None:
-        pid = self.attachment.pid
-        if pid is None:
-            return
-        try:
-            self._pidfd = os.pidfd_open(pid)
-        except OSError as error:
-            raise AttachError(f"{self.wanted.label}: process {pid} cannot be watched: {error.strerror}") from error
-        self._loop.add_reader(self._pidfd, self._process_ended)
+        if self._process is not None:
+            self._loop.add_reader(self._process.descriptor, self._process_ended)
 
     def _process_ended(self) -> None:
         self._unwatch_process()
         self._ended()
 
     def _unwatch_process(self) -> None:
-        if self._pidfd >= 0:
-            self._loop.remove_reader(self._pidfd)
-            with suppress(OSError):
-                os.close(self._pidfd)
-            self._pidfd = -1
+        if self._process is not None:
+            self._loop.remove_reader(self._process.descriptor)
+            self._process.close()
+            self._process = None
 
 
 def target_of(wanted: Wanted) -> Target:
     """Where the namespace is; raises AttachError when there is none."""
     if wanted.pid is None:
-        return replace(netns.locate(wanted.spec), label=wanted.label)
-    target = container_target(wanted.pid, wanted.label)
-    if not target.path.parent.exists():
-        raise NotThere(f"there is no process {wanted.pid} here; pydns has to see the host's processes (--pid host)")
-    return target
+        return named_target(wanted.spec, wanted.label)
+    return container_target(wanted.pid, wanted.label)
+
+
+def named_target(spec: str, label: str) -> Target:
+    """The namespace at a path or of a name of `ip netns`, which may have gone; raises AttachError when it has."""
+    target = netns.locate(spec)
+    if target.name is None and "/" not in spec:  # a name's digits are no process id, its letters not "self"
+        raise AttachError(f"there is no network namespace {spec!r} any more")
+    return replace(target, label=label)
 
 
 def container_target(pid: int, label: str) -> Target:
@@ -188,4 +217,13 @@ def container_target(pid: int, label: str) -> Target:
 
 def _upstreams_inside(servers: tuple[str, ...]) -> tuple[Upstream, ...]:
     """An asker's own servers, asked from where the asker is; there 127.0.0.11 would be ourselves."""
-    return own_upstreams(tuple(server for server in servers if server != ADDRESS), in_namespace=True)
+    return own_upstreams(tuple(server for server in servers if not _is_ours(server)), in_namespace=True)
+
+
+def _is_ours(server: str) -> bool:
+    """Whether it stands for 127.0.0.11 in whatever spelling, mapped into IPv6 as well."""
+    try:
+        address = ip_address(server)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address) == _OURS

@@ -35,6 +35,8 @@ class Wanted:
     """Upstreams of its own that are asked from inside, addresses as text."""
     pid: int | None = None
     """The process whose namespace it is, for a container."""
+    container_id: str = ""
+    """Whose process that has to be."""
 
 
 @dataclass(slots=True)
@@ -83,7 +85,7 @@ def _add_containers(targets: Targets, containers: list[ContainerFacts], takes_ov
             targets.left[label] = "Docker's own resolver serves it; takeover = true takes its place"
             continue
         pin = Pin(container.networks, container.name)
-        targets.wanted[key] = Wanted(key, "", label, pin, container.servers, container.pid)
+        targets.wanted[key] = Wanted(key, "", label, pin, container.servers, container.pid, container.id)
 
 
 def _add_namespaces(

@@ -19,6 +19,7 @@ from types import TracebackType
 
 from resolver.attach import conntrack, netns, privileges, sockets, watch
 from resolver.attach import firewall as firewalls
+from resolver.attach.command import GivenUp
 from resolver.attach.firewall import Firewall
 from resolver.attach.inside import Entrance, own_threads
 from resolver.attach.netns import IPAddress, Target
@@ -36,6 +37,10 @@ LEGACY_POLL_S = 1.0
 """Seconds between two looks at rules whose changes nobody announces."""
 
 _ATTEMPTS = 3
+
+
+def _admit(_identity: tuple[int, int]) -> None:
+    """Whatever was entered is what was meant."""
 
 
 class ServedAlready(AttachError):
@@ -57,6 +62,9 @@ class Manner:
     """False: only take away what a killed run has left."""
     enter: Entrance = own_threads
     choose: Callable[[str], Firewall] = firewalls.choose
+    admits: Callable[[tuple[int, int]], None] = _admit
+    """Called with the identity of the namespace that was entered, at once and again when its files have been found;
+    raises AttachError when it is, or may be, another one than was meant. Nothing is changed before."""
 
 
 class Attachment:
@@ -74,6 +82,8 @@ class Attachment:
     """Of the namespace, IPv4 first; read anew by each ``check``."""
     repairs: int
     """How often ``check`` has put the rules back."""
+    leaves_something: bool
+    """True after `close` when a rule or a file of ours could not be taken away."""
 
     @classmethod
     def open(
@@ -104,12 +114,14 @@ class Attachment:
         self._installed = False
         self._redirect = Redirect(0, 0)
         self.repairs = 0
+        self.leaves_something = False
         try:
             self._lanes = manner.enter(target)
             self._closing.append(self._lanes.close)
             before, refusal = self._lanes.rules.call(self._look_around, manner)
             if refusal is None or self._leftover:
                 self._read_resolv_conf(manner.resolv_conf)
+                self._admit_again(manner)
             if refusal is not None:
                 raise refusal
             self._lanes.rules.call(self._open_sockets, before)
@@ -120,16 +132,24 @@ class Attachment:
     def _look_around(self, manner: Manner) -> tuple[Redirect | None, ServedAlready | None]:
         """Find out, changing nothing: the ports of a run that was killed, and why the namespace is not to be served."""
         self._identity = netns.identity()
+        manner.admits(self._identity)
         self._closing.append(sockets.take_lock().close)
         self._firewall = manner.choose(manner.firewall)
         found = self._find_leftover()
         self._redirect = found or self._redirect
         if not manner.serves:
-            return found, ServedAlready(f"{self.label} is not to be served")
+            return found, ServedAlready("it is not to be served")
         if manner.takes_over or not sockets.servers_there():
             return found, None
-        theirs = f"{self.label} has a resolver of its own at {ADDRESS}, which is left to it"
+        theirs = f"it has a resolver of its own at {ADDRESS}, which is left to it"
         return found, ServedAlready(f"{theirs}; takeover = true takes its place")
+
+    def _admit_again(self, manner: Manner) -> None:
+        try:
+            manner.admits(self._identity)
+        except BaseException:
+            self._file = None  # whoever's it is: nothing is put back in it
+            raise
 
     def _open_sockets(self, before: Redirect | None) -> None:
         netns.bring_loopback_up()
@@ -162,6 +182,7 @@ class Attachment:
         except OSError:
             seed = ""
         self._file = ResolvConfFile(place, ADDRESS, seed)
+        self._closing.append(self._file.close)
         self.former = self._file.former
 
     @property
@@ -236,7 +257,7 @@ class Attachment:
         log.info(
             "%s: %s:53 leads to ports %d (UDP) and %d (TCP), by %s; %s",
             self.label, redirect.address, redirect.udp_port, redirect.tcp_port, self.firewall,
-            f"{self._file.path} names it" if self._file and self._manages_file else "no resolv.conf was changed",
+            f"{self._file.path} names it" if self._file and self._file.points_to_us else "no resolv.conf was changed",
         )  # fmt: skip
 
     def _install_rules(self) -> None:
@@ -348,7 +369,10 @@ class Attachment:
     def _attempt(self, step: Callable[[], object], failure: str) -> None:
         try:
             step()
+        except GivenUp:
+            self.leaves_something = True  # one line for all namespaces is the caller's
         except (OSError, AttachError) as error:
+            self.leaves_something = True
             log.error("%s: %s", failure, error)
 
     def __enter__(self) -> Attachment:

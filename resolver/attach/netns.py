@@ -26,6 +26,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from resolver.attach.command import refuse_descriptors
 from resolver.errors import AttachError
 
 log = logging.getLogger(__name__)
@@ -155,6 +156,7 @@ def open_namespace(target: Target) -> int:
             "needs CAP_SYS_PTRACE for another user's process; run as root"
         ) from error
     except OSError as error:
+        refuse_descriptors(error)
         raise AttachError(f"the network namespace of {target.label} cannot be opened: {error.strerror}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 
 from resolver.attach import nfnetlink, plan
@@ -11,6 +12,25 @@ from resolver.errors import AttachError
 
 _forms: dict[str | None, str | None] = {}
 """What an nft command prints for our table, by its path: the same for each namespace but for the ports."""
+
+_WHOLE = tuple(
+    re.compile(line)
+    for line in (
+        rf"table ip {plan.NFT_TABLE} {{",
+        r"chain output {",
+        r"type nat hook output priority .*",
+        r"ip daddr .*udp dport 53 .*dnat to .*",
+        r"ip daddr .*tcp dport 53 .*dnat to .*",
+        r"}",
+        r"chain postrouting {",
+        r"type nat hook postrouting priority .*",
+        r"ip saddr .*udp sport .*snat to .*",
+        r"ip saddr .*tcp sport .*snat to .*",
+        r"}",
+        r"}",
+    )
+)
+"""The lines of our table: two chains with two rules each, and nothing else."""
 
 
 class Nftables:
@@ -60,7 +80,10 @@ class Nftables:
         self._listed = self._list()
         if plan.nft_redirect(self._listed) != redirect:
             raise AttachError("nft took the redirect, but its table ip pydns was changed at once by someone else")
-        _forms[self._path] = plan.nft_form(self._listed, redirect)
+        if before is not None and after == before + 1 and nfnetlink.generation() == after and _is_whole(self._listed):
+            # Nobody else had a hand in it: a container that changes its rules meanwhile must not teach us what those
+            # of all the others look like.
+            _forms[self._path] = plan.nft_form(self._listed, redirect)
 
     def is_present(self) -> bool:
         """True when there is a table of ours, from whichever run, whole or not."""
@@ -102,3 +125,8 @@ class Nftables:
 
     def _run(self, *words: str, stdin: str = "") -> Outcome:
         return run((self._path or "nft", *words), stdin)
+
+
+def _is_whole(listing: str) -> bool:
+    lines = [line.strip() for line in listing.splitlines() if line.strip()]
+    return len(lines) == len(_WHOLE) and all(map(re.Pattern.fullmatch, _WHOLE, lines))

@@ -6,11 +6,13 @@ Each function acts in the namespace of the calling thread; the sockets stay ther
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 from collections.abc import Container
 from pathlib import Path
 
+from resolver.attach.command import refuse_descriptors
 from resolver.attach.plan import ADDRESS, Redirect
 from resolver.errors import AttachError
 
@@ -18,6 +20,10 @@ _DNS_PORT = 53
 _UDP_TABLE = Path("/proc/thread-self/net/udp")
 _BACKLOG = 512
 _UCRED = struct.Struct("3i")  # pid, uid, gid: struct ucred of unix(7)
+
+
+class Taken(AttachError):
+    """Somebody holds the lock of the namespace."""
 
 
 def open_listeners(preferred: Redirect | None = None) -> tuple[socket.socket, socket.socket]:
@@ -35,7 +41,11 @@ def open_listeners(preferred: Redirect | None = None) -> tuple[socket.socket, so
 
 
 def _open(kind: socket.SocketKind, port: int) -> socket.socket:
-    opened = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        opened = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        refuse_descriptors(error)
+        raise
     try:
         if kind == socket.SOCK_STREAM:
             # Connections of a killed run linger; for UDP the option would let a second program share the port.
@@ -81,7 +91,8 @@ def take_lock(name: str = f"pydns-{ADDRESS}") -> socket.socket:
     """A lock held for as long as the returned socket is open, by one process of the namespace at a time.
 
     It is a listening unix socket with an abstract name: such names belong to a network namespace and vanish with
-    their process, even a killed one. AttachError, with the holder's process id, when it is taken.
+    their process, even a killed one. Taken, with the holder's process id, when it is taken. Any program of the
+    namespace can take it, and keep us out of its own namespace that way; then it is named.
     """
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
@@ -91,21 +102,30 @@ def take_lock(name: str = f"pydns-{ADDRESS}") -> socket.socket:
         lock.close()
         if error.errno != errno.EADDRINUSE:
             raise AttachError(f"the lock {name} cannot be taken: {error.strerror}") from error
-        raise AttachError(
-            f"another pydns already serves {ADDRESS} in this network namespace ({_holder(name)}); stop it first"
-        ) from error
+        raise Taken(_holder(name)) from error
     return lock
 
 
 def _holder(name: str) -> str:
+    """Who has the lock, as a message; the kernel tells who called listen(2) (SO_PEERCRED of unix(7))."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as asking:
         try:
             asking.connect(f"\0{name}")
             credentials = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         except OSError:
-            return "its process is not known"
-    pid: int = _UCRED.unpack(credentials)[0]
-    return f"pid {pid}" if pid else "its process is outside this pid namespace"
+            return _served("its process is not known")
+    pid, uid, _ = _UCRED.unpack(credentials)
+    who = f"pid {pid}" if pid else "its process is outside this pid namespace"
+    if uid in (0, os.geteuid()):
+        return _served(who)
+    return (
+        f"a program that is not pydns holds the lock {name} of this network namespace (uid {uid}, {who}); "
+        "it is tried again, and works when that program has ended"
+    )
+
+
+def _served(by: str) -> str:
+    return f"another pydns already serves {ADDRESS} in this network namespace ({by}); stop it first"
 
 
 def open_upstream(family: int, kind: int) -> socket.socket:

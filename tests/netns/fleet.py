@@ -120,8 +120,9 @@ class Fleet:
         if config is None:
             config = self.config()
             flags = ("--netns", f"{self.prefix}*", *flags)
-        environment = ["env", f"PATH={path}:{os.environ['PATH']}"] if path is not None else []
-        command = [*environment, "setpriv", "--pdeathsig", "TERM", PYDNS, "agent", "-c", str(config), *flags]
+        environment = [f"PATH={path}:{os.environ['PATH']}"] if path is not None else []
+        environment.append(f"RUNTIME_DIRECTORY={self.tmp / 'run'}")
+        command = ["env", *environment, "setpriv", "--pdeathsig", "TERM", PYDNS, "agent", "-c", str(config), *flags]
         agent = Agent(command, self.tmp / f"agent-{next(self._serial)}")
         self._undo.callback(agent.end)
         return agent

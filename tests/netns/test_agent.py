@@ -163,11 +163,54 @@ def test_what_a_killed_agent_left_goes_where_nothing_is_wanted_any_more(fleet: F
     with Attachment.open(fleet.full("cache")) as alive:
         alive.install()
         theirs = fleet.rules("cache")
-        fleet.agent(config=fleet.config(f'[[agent.namespaces]]\nnetns = "{fleet.full("db")}"\n'))
+        fleet.register({"front": ["db"]})
+        agent = fleet.agent()
+        assert agent.states()[fleet.full("db")] == "attached"
         assert fleet.rules("web") == before
         assert not fleet.resolv_conf_of("web").exists()
         assert fleet.rules("cache") == theirs
-    assert fleet.ask("db", "web") == ["10.77.1.1"]
+        assert "another pydns" not in agent.stderr_text()
+    assert fleet.ask("db", "db") == ["10.77.1.1"]
+
+
+def test_what_another_agent_left_is_left_to_its_next_start(fleet: Fleet) -> None:
+    def of(name: str) -> Path:
+        return fleet.config(f'[[agent.namespaces]]\nnetns = "{fleet.full(name)}"\n')
+
+    web = of("web")
+    fleet.agent(config=web).kill9()
+    left = fleet.rules("web")
+    assert "pydns" in left
+    assert fleet.agent(config=of("db")).stop() == 0
+    assert fleet.rules("web") == left
+    assert fleet.resolv_conf_of("web").exists()
+    assert fleet.agent(config=web).stop() == 0
+    assert "pydns" not in fleet.rules("web")
+    assert list((fleet.tmp / "run").iterdir()) == []
+
+
+def test_stopping_does_not_wait_for_firewall_commands_that_hang(fleet: Fleet) -> None:
+    names = [f"many{number}" for number in range(12)]
+    fleet.add(*names)
+    fleet.register({"front": names})
+    hang, folder = fleet.tmp / "hang", fleet.tmp / "bin"
+    folder.mkdir()
+    nft = folder / "nft"
+    nft.write_text(f'#!/bin/sh\n[ -e {hang} ] && exec sleep 1000\nexec /usr/sbin/nft "$@"\n')
+    nft.chmod(0o755)
+    agent = fleet.launch(path=str(folder))
+    agent.wait_ready()
+    assert agent.metric("pydns_agent_attached") == len(names)
+    hang.touch()
+
+    assert agent.stop(25) == 0  # two seconds for each command, and no more than nine in all; without limits 20
+    said = [line for line in agent.stderr_text().splitlines() if "the next start takes" in line]
+    assert len(said) == 1
+    assert "and 4 more; the next start takes them over or away" in said[0]
+    assert not any(fleet.resolv_conf_of(name).exists() for name in names)
+    hang.unlink()
+    assert fleet.agent().stop() == 0
+    assert not any("pydns" in fleet.rules(name) for name in names)
 
 
 def test_only_what_attaching_needs_is_kept(fleet: Fleet) -> None:

@@ -65,7 +65,7 @@ def test_it_is_left_alone_unless_told_to_take_over(fleet: Fleet, docker: Lab) ->
 
     assert agent.states() == {docker.name: "left alone"}
     assert agent.reason(docker.name) == (
-        f"{docker.name} has a resolver of its own at 127.0.0.11, which is left to it; takeover = true takes its place"
+        "it has a resolver of its own at 127.0.0.11, which is left to it; takeover = true takes its place"
     )
     assert agent.metric("pydns_agent_attach_failures_total") == 0
     assert docker.answers() == {THEIRS}

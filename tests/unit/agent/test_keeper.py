@@ -26,12 +26,15 @@ class Namespace:
     wanted: Wanted
     events: list[str]
     ended: Callable[[], None]
+    hangs: set[str]
 
     def restate(self, wanted: Wanted) -> None:
         self.events.append(f"restate {wanted.spec} {','.join(wanted.pin.networks)}")
 
     async def close(self, *, drain: bool = True) -> None:
         await asyncio.sleep(0)
+        while self.wanted.spec in self.hangs:  # noqa: ASYNC110 (what hangs tells nobody)
+            await asyncio.sleep(0.001)
         self.events.append(f"close {self.wanted.spec}" + ("" if drain else " at once"))
 
 
@@ -44,16 +47,19 @@ class Host:
     made: list[Namespace] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     identities: dict[str, Identity] = field(default_factory=dict)
+    claimed: list[Identity | None] = field(default_factory=list)
+    hangs: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.gate.set()
 
-    async def attach(self, wanted: Wanted, ended: Callable[[], None]) -> Namespace:
+    async def attach(self, wanted: Wanted, claimed: Identity | None, ended: Callable[[], None]) -> Namespace:
         await self.gate.wait()
         if self.failures:
             raise self.failures.pop(0)
+        self.claimed.append(claimed)
         self.events.append(f"attach {wanted.spec}")
-        self.made.append(Namespace(wanted, self.events, ended))
+        self.made.append(Namespace(wanted, self.events, ended, self.hangs))
         return self.made[-1]
 
     def keeper(self, never: Identity | None = None) -> Keeper:
@@ -262,3 +268,54 @@ def test_letting_go_that_fails_is_not_tried_for_ever(caplog: pytest.LogCaptureFi
 
     asyncio.run(run())
     assert "pydns failed by itself while it let go" in caplog.text
+
+
+def test_closing_gives_up_on_what_hangs() -> None:
+    async def run() -> None:
+        host = Host()
+        keeper = host.keeper()
+        keeper.want(targets(A, B))
+        await keeper.settled(5)
+        host.hangs.add("b")
+        assert await keeper.close(0.05) == ["namespace b"]
+        assert host.events[-1] == "close a"
+        host.hangs.clear()
+        assert await keeper.close() == []
+
+    asyncio.run(run())
+
+
+def test_no_retry_is_later_than_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda _low, high: high)
+    monkeypatch.setattr(module, "LONGEST_RETRY_S", 60.0)
+    monkeypatch.setattr(module, "FIRST_RETRY_S", 100.0)
+
+    async def run() -> None:
+        keeper = Host(failures=[AttachError("no firewall")]).keeper()
+        loop = asyncio.get_running_loop()
+        delays: list[float] = []
+        later = loop.call_later
+
+        def call_later(delay: float, callback: Callable[..., None], *rest: object) -> asyncio.TimerHandle:
+            delays.append(delay)
+            return later(delay, callback, *rest)
+
+        monkeypatch.setattr(loop, "call_later", call_later)
+        keeper.want(targets(A))
+        await keeper.settled(5)
+        assert max(delays) == 60.0
+        await keeper.close()
+
+    asyncio.run(run())
+
+
+def test_the_namespace_that_was_claimed_is_the_one_to_attach_to() -> None:
+    async def run() -> None:
+        host = Host(identities={"a": (4, 1)})
+        keeper = host.keeper()
+        keeper.want(targets(A, B))
+        await keeper.settled(5)
+        assert host.claimed == [(4, 1), None]
+        await keeper.close()
+
+    asyncio.run(run())
