@@ -63,12 +63,6 @@ def saved_in(text: str) -> Saved | None:
     return None
 
 
-def original_of(text: str) -> str | None:
-    """The text before ``rewritten``, to the character; None when ``text`` carries none."""
-    saved = saved_in(text)
-    return None if saved is None else saved.text
-
-
 def without_record(text: str) -> str:
     """``text`` without what pydns keeps in it: what is left when a person has taken the file over."""
     kept: list[str] = []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from resolver.attach.resolvconf_text import Saved, created, edited, original_of, rewritten, saved_in, without_record
+from resolver.attach.resolvconf_text import Saved, created, edited, rewritten, saved_in, without_record
 from resolver.forward.resolvconf import parse
 
 ADDRESS = "127.0.0.11"
@@ -41,6 +41,12 @@ sortlist 10.0.0.0/8
 #|
 # pydns-former-file: end
 """
+
+
+def original_of(text: str) -> str | None:
+    """The text before ``rewritten``."""
+    saved = saved_in(text)
+    return None if saved is None else saved.text
 
 
 def test_the_rewritten_text() -> None:
