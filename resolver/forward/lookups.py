@@ -142,7 +142,7 @@ class _Shared:
 
     def _fall_back(self, stale: Entry) -> None:
         stale.failed_at = self._lookups._loop.time()
-        self._lookups.cache.stale_hits += len(self._waiting)
+        self._lookups.cache.stale_hits += sum(done is not _nobody for done in self._waiting)
         self._tell(_stale_outcome(stale))
 
     def _tell(self, outcome: Outcome) -> None:
