@@ -19,6 +19,8 @@ from resolver.errors import AttachError
 _DNS_PORT = 53
 _UDP_TABLE = Path("/proc/thread-self/net/udp")
 _BACKLOG = 512
+_RECEIVE_BUFFER = 1 << 20
+"""Octets that wait in the UDP socket while the process does something else."""
 _UCRED = struct.Struct("3i")  # pid, uid, gid: struct ucred of unix(7)
 
 
@@ -50,6 +52,8 @@ def _open(kind: socket.SocketKind, port: int) -> socket.socket:
         if kind == socket.SOCK_STREAM:
             # Connections of a killed run linger; for UDP the option would let a second program share the port.
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         _bind(opened, port)
         if kind == socket.SOCK_STREAM:
             opened.listen(_BACKLOG)

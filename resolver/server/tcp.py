@@ -2,7 +2,7 @@
 
 A client is bounded in every direction: how long it may be idle, how long one message may take to come in, how many
 queries it may have waiting, how many replies it may leave unread, and how many connections there are in all; over
-these the connection that was quiet longest goes first.
+these the connection that was quiet longest, of the client that has most, goes first.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from time import perf_counter
 
 from resolver.counters import TCP4, TCP6
@@ -45,7 +47,7 @@ class TcpListener:
         self._responder = responder
         self._transport = TCP6 if sock.family == socket.AF_INET6 else TCP4
         self._server: asyncio.Server | None = None
-        self._connections: OrderedDict[Connection, None] = OrderedDict()
+        self._connections = _Connections()
 
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to accept."""
@@ -69,6 +71,47 @@ class TcpListener:
             connection.abort()
 
 
+class _Connections:
+    """Every connection of a listener, by client, the quietest one of each first."""
+
+    def __init__(self) -> None:
+        self._by_host: dict[str, OrderedDict[Connection, None]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Connection]:
+        return chain.from_iterable(self._by_host.values())
+
+    def add(self, connection: Connection) -> None:
+        """A new one, as if just heard of."""
+        self._by_host.setdefault(connection.host, OrderedDict())[connection] = None
+        self._count += 1
+
+    def discard(self, connection: Connection) -> None:
+        """It is gone; nothing happens when it is known already."""
+        held = self._by_host.get(connection.host, OrderedDict())
+        if connection in held:
+            del held[connection]
+            self._count -= 1
+            if not held:
+                del self._by_host[connection.host]
+
+    def was_heard(self, connection: Connection) -> None:
+        """It has asked something."""
+        held = self._by_host.get(connection.host, OrderedDict())
+        if connection in held:
+            held.move_to_end(connection)
+
+    def pop_quietest(self) -> Connection:
+        """Take out the quietest connection of the client that has most, so that no client pushes out all others."""
+        host = max(self._by_host, key=lambda known: len(self._by_host[known]))
+        quietest = next(iter(self._by_host[host]))
+        self.discard(quietest)
+        return quietest
+
+
 class Connection(asyncio.Protocol):
     """One client's connection.
 
@@ -81,7 +124,7 @@ class Connection(asyncio.Protocol):
         responder: Responder,
         transport_label: int,
         limits: TcpLimits,
-        connections: OrderedDict[Connection, None],
+        connections: _Connections,
     ) -> None:
         self._responder = responder
         self._label = transport_label
@@ -100,24 +143,24 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._host = ""
+        self.host = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected; when there are too many, the quietest one has to go."""
+        """A client has connected; when there are too many, the quietest of whoever has most has to go."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._host = transport.get_extra_info("peername")[0]
+        self.host = transport.get_extra_info("peername")[0]
         if len(self._connections) >= self._limits.connections:
             # Out of the table at once: of a burst of connections each one has to make room.
-            self._connections.popitem(last=False)[0].abort()
-        self._connections[self] = None
+            self._connections.pop_quietest().abort()
+        self._connections.add(self)
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; replies to what it still asked have nowhere to go."""
         self._transport = None
         self._queue.clear()
-        self._connections.pop(self, None)
+        self._connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -125,8 +168,8 @@ class Connection(asyncio.Protocol):
         """Answer every message that is now complete."""
         was_partial = self._frames.is_partial
         self._queue.extend(self._frames.feed(data))
-        if self._queue and self in self._connections:
-            self._connections.move_to_end(self)
+        if self._queue:
+            self._connections.was_heard(self)
         if self._queue or not was_partial:
             self._expect()
         self._proceed()
@@ -185,12 +228,12 @@ class Connection(asyncio.Protocol):
 
     def _ask(self, message: bytes) -> None:
         started = perf_counter()
-        ready = self._responder.ready(message, self._host, self._label)
+        ready = self._responder.ready(message, self.host, self._label)
         self._waiting += 1
         if ready is not None:
             self._responder.stats.duration.observe(perf_counter() - started)
             self._answered(ready)
-        elif not self._responder.handle(message, self._host, self._label, self._answered):
+        elif not self._responder.handle(message, self.host, self._label, self._answered):
             self._waiting -= 1
 
     def _answered(self, reply: bytes) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
@@ -185,7 +186,7 @@ def test_a_client_that_never_reads_is_bounded_and_ended(serve: Serve) -> None:
                 assert time.monotonic() < deadline, "the connection was not ended"
                 time.sleep(0.005)
     assert most_mb - before_mb < 24, f"{before_mb:.0f} MB before, {most_mb:.0f} MB at most"
-    assert slowest_s < 0.5
+    assert slowest_s < 3  # it is not held up for as long as the client pours
 
 
 def test_of_too_many_connections_the_quietest_goes_and_the_newest_is_served(serve: Serve) -> None:
@@ -209,6 +210,19 @@ def test_of_too_many_connections_the_quietest_goes_and_the_newest_is_served(serv
     finally:
         for stream in streams:
             stream.sock.close()
+
+
+def test_one_client_cannot_push_out_the_connections_of_another(serve: Serve) -> None:
+    """Even one that is quieter than all of the many."""
+    live = serve(settings={"server": {"tcp_connections": 20, "tcp_idle_s": 60}})
+    with ExitStack() as stack:
+        quiet = stack.enter_context(live.tcp(source="127.0.0.2"))
+        for _ in range(60):
+            answered = stack.enter_context(live.tcp(source="127.0.0.3"))
+            assert answers(answered.ask("db.")) == ["172.18.0.2"]
+
+        assert answers(quiet.ask("db.")) == ["172.18.0.2"]
+        until(lambda: connections(live) <= 20)
 
 
 def test_a_burst_of_connections_does_not_slip_past_the_limit(serve: Serve) -> None:
@@ -240,7 +254,8 @@ def connections(live: Live) -> int:
 
 def test_few_descriptors_do_not_stop_a_server(serve: Serve, upstream: Upstream) -> None:
     """The soft limit that a shell or systemd gives is 1,024: it is raised, for 1,024 look-ups want as many sockets."""
-    live = serve(upstreams=[str(upstream)], prefix=("prlimit", "--nofile=256:20000"))
+    settings = {"forward": {"max_in_flight": 2048}}  # of which one client may have half
+    live = serve(upstreams=[str(upstream)], prefix=("prlimit", "--nofile=256:20000"), settings=settings)
     with ThreadPoolExecutor(1) as threads:
         poured = threads.submit(pour_look_ups, live, 900)
         poured.result()
