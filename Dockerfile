@@ -49,7 +49,7 @@ COPY zones zones
 RUN /build/bin/pip wheel -q --no-cache-dir --no-index --no-deps --no-build-isolation -w /wheels .; \
     python3 -m venv --without-pip /opt/pydns; \
     /build/bin/pip --python /opt/pydns/bin/python3 install -q --no-cache-dir --no-compile --no-index --find-links /wheels \
-        'pydns[docker]'; \
+        'pydns[docker,doh]'; \
     find /opt/pydns/lib -regex '.*\.\(pyi\|pyx\|pxd\|c\|h\)' -delete; \
     python3 -m compileall -q --invalidation-mode unchecked-hash /opt/pydns/lib
 

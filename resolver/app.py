@@ -12,12 +12,23 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from resolver.assembly import (
+    bootstrap_servers,
     chain_of,
+    forward_options,
+    host_servers,
+    host_upstreams,
+    imports,
     live_sources,
+    needs_resolv_conf,
     own_upstreams,
     pin_of,
+    point,
+    set_up_forwarding,
+    system_faults,
     tcp_limits,
+    uses_system,
     view_settings,
+    watch_loops,
     without_own,
 )
 from resolver.config.schema import Settings
@@ -25,12 +36,14 @@ from resolver.content import CONFIG, Content, Reloads
 from resolver.errors import ConfigError, Fault, PydnsError, StartError
 from resolver.forward.forwarder import Forwarder, no_namespace
 from resolver.forward.lookups import Lookups
-from resolver.forward.policy import ForwardOptions
 from resolver.forward.resolvconf import ResolvConf
+from resolver.forward.system_names import take_names_as_they_are
 from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Upstream
 from resolver.freshness import Freshness, on_thread
 from resolver.hostconf import RESOLV_CONF, HostResolvConf
+from resolver.pipeline.chain import Chain
+from resolver.resolved.follower import RESOLVED, Resolved
 from resolver.server.listeners import Address, Listeners, bind, raise_descriptor_limit
 from resolver.server.responder import Pin, Responder, State
 from resolver.wire.name import IPAddress
@@ -75,12 +88,15 @@ class Server:
         self.content.reloads[CONFIG].count(success=True)
         self.is_ready = False
         self.repairs: Callable[[], int | None] = lambda: None
-        self.resolv_conf = HostResolvConf(settings.resolv_conf, is_needed=not settings.upstreams)
+        self.resolv_conf = HostResolvConf(settings.resolv_conf, is_needed=needs_resolv_conf(settings))
+        self.resolved = Resolved()
+        self._system_faults: tuple[Fault, ...] = ()
+        self._bootstrap_faults: tuple[Fault, ...] = ()
         self._namespace_sockets: SocketFactory | None = None
         self._http: HttpServer | None = None
         self._stopping = asyncio.Event()
         self._freshness = Freshness(
-            (self.content, self.resolv_conf), self.content.merge, self._take_over, self._publish
+            (self.content, self.resolv_conf, self.resolved), self._merge, self._take_over, self._publish
         )
         self._joined: dict[Responder, Callable[[State], State]] = {}
         self.swapped: Callable[[], None] = lambda: None
@@ -101,25 +117,29 @@ class Server:
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         self._namespace_sockets = namespace_sockets
         raise_descriptor_limit()
+        self._heed_system()
         await asyncio.gather(*(source.start(self._freshness.source_changed) for source in self.content.live))
         self.content.refresh()
         if self.pin is not None and (faults := self._unknown_networks(self.pin)):
             raise ConfigError([*(fault for fault in self.content.faults if not fault.is_warning), *faults])
         self.resolv_conf.refresh()
-        self.forwarder = Forwarder(max_in_flight=self.settings.max_in_flight)
-        self.lookups = Lookups(self.forwarder, self.settings.cache)
-        self.responder = Responder(self.make_state(), self.lookups)
+        await self.resolved.start(self._freshness.source_changed, wanted=self._imports())
+        self.forwarder = Forwarder()
+        self.lookups = Lookups(self.forwarder)
+        self._set_up_forwarding()
+        self.responder = Responder(self.make_state(), self.lookups, loops=self.lookups.loops)
         self.listeners = Listeners(self.responder, tcp_limits(self.settings))
 
     def join(self, restate: Callable[[State], State]) -> Responder:
         """Another responder beside the server's own, with the same counters; ``restate`` makes its state of ours."""
-        responder = Responder(restate(self.responder.state), self.lookups, self.responder.stats)
+        responder = Responder(restate(self.responder.state), self.lookups, self.responder.stats, self.lookups.loops)
         self._joined[responder] = restate
         return responder
 
     def leave(self, responder: Responder) -> None:
         """The responder is no longer to be kept up to date."""
         del self._joined[responder]
+        self.lookups.loops.leave(responder.state.in_namespace)
 
     @property
     def in_flight(self) -> int:
@@ -130,31 +150,44 @@ class Server:
         """What answers are to be made from, by the settings and the files as they were read last."""
         return State(
             views=self.content.views,
-            chain=chain_of(self.settings),
+            chain=chain_of(self.settings, self.resolved.imported),
             upstreams=self.default_upstreams(),
             own_upstreams=partial(own_upstreams, in_namespace=self._namespace_sockets is not None),
-            options=ForwardOptions.of(
-                self._former if self._asks_inside() else self.resolv_conf.conf, self.settings.order
-            ),
+            options=forward_options(self.settings, self._former if self._asks_inside() else self.resolv_conf.conf),
             pin=self.pin,
             in_namespace=self._namespace_sockets or no_namespace,
+            passes_client_subnet=self.settings.passes_client_subnet,
+            rebinding_allowed=self.settings.rebinding_allowed,
+            host_servers=host_servers(self.settings, self.resolv_conf.conf),
         )
 
     def default_upstreams(self) -> tuple[Upstream, ...]:
         """Everybody's upstreams, without those that are ourselves.
 
-        The configured ones, else those that the namespace had before we came, else those of the host's resolv.conf.
+        The configured ones, else those that the namespace had before we came, else those that the host asks.
         """
         upstreams = (
             self.settings.upstreams
             or own_upstreams(self._former.nameservers, in_namespace=True)
-            or own_upstreams(self.resolv_conf.conf.nameservers)
+            or host_upstreams(self.resolv_conf, self.resolved.imported)
         )
         return without_own(upstreams, () if self._namespace_sockets else self.settings.listen)
 
     def _asks_inside(self) -> bool:
         """True when everybody's upstreams are those that the namespace had before us."""
         return bool(self._former.nameservers) and not self.settings.upstreams
+
+    def _imports(self) -> bool:
+        """Whether systemd-resolved is asked: who has servers of its own asks these for everything."""
+        return not self._asks_inside() and imports(self.settings, self.resolv_conf)
+
+    def own_chain(self, state: State) -> Chain:
+        """The answer contract for who has servers of its own: with the routes that are configured alone."""
+        return state.chain if self.resolved.imported is None else chain_of(self.settings)
+
+    def _merge(self) -> bool:
+        is_new = self.resolved.refresh()
+        return self.content.merge() or is_new
 
     def _unknown_networks(self, pin: Pin) -> list[Fault]:
         known = self.content.views.tables
@@ -193,6 +226,7 @@ class Server:
         """Answer until a signal ends it; ``banner`` is what the ready line says."""
         loop = asyncio.get_running_loop()
         self.is_ready = True
+        watch_loops(self.lookups, self.settings, self.responder.state, self.resolved.imported)
         log.info("ready: %s", banner)
         # The start is over: what lives now lives long, and the collector need not look at it again.
         gc.collect()
@@ -228,6 +262,7 @@ class Server:
         await asyncio.gather(*(source.stop() for source in self.content.live))
         await self.drain()
         self.forwarder.close()
+        await self.resolved.stop()
         await asyncio.sleep(0)  # the last replies leave
         self.listeners.close()
         self._freshness.stop()
@@ -261,7 +296,7 @@ class Server:
         self.content.point_at(
             settings.registry_files, settings.zone_paths, view_settings(settings, self._fallback_gateways())
         )
-        self.resolv_conf.path, self.resolv_conf.is_needed = settings.resolv_conf, not settings.upstreams
+        self.resolv_conf.path, self.resolv_conf.is_needed = settings.resolv_conf, needs_resolv_conf(settings)
         self.listeners.limit(tcp_limits(settings))
         if self.listeners.addresses:
             try:
@@ -299,9 +334,30 @@ class Server:
             log.warning("network %s is gone from the registry: %s", ", ".join(gone), effect)
         self._gone = gone
 
+    def _heed_system(self) -> None:
+        """Where the host's name service is an upstream: have it leave names as they are, and say if it asks us."""
+        if uses_system(self.settings):
+            take_names_as_they_are()
+        faults = system_faults(self.settings, () if self._namespace_sockets else self.settings.listen)
+        if faults != self._system_faults:
+            self._system_faults = faults
+            for fault in faults:
+                log.warning("%s", fault)
+
+    def _set_up_forwarding(self) -> None:
+        set_up_forwarding(self.lookups, self.settings)
+        listen = () if self._namespace_sockets else self.settings.listen
+        host = host_upstreams(self.resolv_conf, self.resolved.imported)
+        former = own_upstreams(self._former.nameservers, in_namespace=True)
+        servers = bootstrap_servers(self.settings, host, listen, former)
+        self.forwarder.bootstrap.in_namespace = self._namespace_sockets
+        said = self._bootstrap_faults
+        self._bootstrap_faults = point(self.forwarder.bootstrap, self.settings, servers, listen, said)
+
     def _swap(self) -> None:
-        self.forwarder.max_in_flight = self.settings.max_in_flight
-        self.lookups.cache.resize(self.settings.cache)
+        self._heed_system()
+        self.resolved.want(self._imports())
+        self._set_up_forwarding()
         state = self.make_state()
         if state.upstreams != self.responder.state.upstreams:
             log.info("now forwarding to %s", ", ".join(map(str, state.upstreams)) or "nobody")
@@ -309,17 +365,20 @@ class Server:
         self.responder.swap(state)
         for responder, restate in self._joined.items():
             responder.swap(restate(state))
+        if self.is_ready:  # before, a probe that comes back would find nobody
+            watch_loops(self.lookups, self.settings, state, self.resolved.imported)
         self.swapped()
 
     @property
     def faults(self) -> tuple[Fault, ...]:
         """Everything that is wrong with what was read, now; warnings too."""
-        return (*self.content.faults, *(self.resolv_conf.faults if self.resolv_conf.is_needed else ()))
+        of_host = self.resolv_conf.faults if self.resolv_conf.is_needed else ()
+        return (*self.content.faults, *of_host, *self.resolved.faults, *self._system_faults, *self._bootstrap_faults)
 
     @property
     def reloads(self) -> Mapping[str, Reloads]:
         """How often each kind of input was read anew."""
-        return {**self.content.reloads, RESOLV_CONF: self.resolv_conf.reloads}
+        return {**self.content.reloads, RESOLV_CONF: self.resolv_conf.reloads, RESOLVED: self.resolved.reloads}
 
     def describe(self) -> str:
         """What is served, in a few words."""

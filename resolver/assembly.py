@@ -9,18 +9,23 @@ import logging
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from resolver.config.schema import Settings
 from resolver.content import Content
+from resolver.errors import Fault
+from resolver.forward.bootstrap import Bootstrap
+from resolver.forward.lookups import Lookups
 from resolver.forward.policy import ForwardOptions
-from resolver.forward.resolvconf import ResolvConf
+from resolver.forward.resolvconf import ResolvConf, parse
 from resolver.forward.routes import Route, Routes
-from resolver.forward.upstreams import Upstream, drop_own, parse_upstream
+from resolver.forward.upstreams import SYSTEM, Upstream, drop_own, parse_nameserver
 from resolver.hostconf import HostResolvConf
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.stages import ForwardPolicy, InternalNames
+from resolver.resolved.follower import read_once
+from resolver.resolved.routing import Imported
 from resolver.server.listeners import WILDCARDS, Address
 from resolver.server.responder import Pin, State
 from resolver.server.tcp import TcpLimits
@@ -30,24 +35,47 @@ from resolver.wire.name import IPAddress, fold, from_text
 
 log = logging.getLogger(__name__)
 
+_LIBC_CONF = Path("/etc/resolv.conf")
 
-def chain_of(settings: Settings) -> Chain:
-    """The answer contract with the configured names and policy."""
+
+def chain_of(settings: Settings, found: Imported | None = None) -> Chain:
+    """The answer contract with the configured names and policy, and what systemd-resolved was found to say."""
     return Chain.of(
         InternalNames(
             tuple(fold(from_text(zone)) for zone in settings.internal_zones),
             {fold(from_text(name)): addresses for name, addresses in settings.internal_names.items()},
         ),
-        ForwardPolicy(settings.forward_single_labels, Routes(_reachable(settings))),
+        ForwardPolicy(settings.forward_single_labels, Routes(_reachable(settings, found))),
     )
 
 
-def _reachable(settings: Settings) -> list[Route]:
-    """The routes, without upstreams that are ourselves: a query sent there would come back."""
+def _reachable(settings: Settings, found: Imported | None) -> list[Route]:
+    """The routes, without upstreams that are ourselves: a query sent there would come back.
+
+    Of two for one suffix the later counts: what is configured.
+    """
     return [
         replace(route, upstreams=without_own(route.upstreams, settings.listen)) if route.upstreams else route
-        for route in settings.routes
+        for route in (*(found.routes if found is not None else ()), *settings.routes)
     ]
+
+
+def set_up_forwarding(lookups: Lookups, settings: Settings) -> None:
+    """Have look-ups made as the settings say: their number, their memory, their loops, their ways."""
+    lookups.forwarder.exchanges.trust(settings.authorities)
+    lookups.forwarder.case_randomization = settings.case_randomization
+    lookups.forwarder.max_in_flight = settings.max_in_flight
+    lookups.forwarder.max_per_client = settings.max_per_client
+    lookups.loops.is_on = settings.detects_loops
+    lookups.cache.resize(settings.cache)
+
+
+def watch_loops(lookups: Lookups, settings: Settings, state: State, found: Imported | None = None) -> None:
+    """Have every upstream probed that anybody's look-ups lead to, unless that was done before."""
+    routes = (upstream for route in _reachable(settings, found) for upstream in route.upstreams)
+    bootstrap = lookups.forwarder.bootstrap.servers
+    upstreams = (*state.upstreams, *routes, *bootstrap, *(state.host_servers or ()))
+    lookups.loops.watch(upstreams, state.in_namespace, settings.listen)
 
 
 def view_settings(settings: Settings, fallback_gateways: tuple[IPAddress, ...]) -> ViewSettings:
@@ -79,11 +107,21 @@ def tcp_limits(settings: Settings) -> TcpLimits:
     return TcpLimits(idle_s=settings.tcp_idle_s, connections=settings.tcp_connections)
 
 
-def read_resolv_conf(path: Path) -> ResolvConf:
-    """What a resolv.conf says now; one that cannot be read is as an empty one, and said so."""
-    host = HostResolvConf(path)
-    host.refresh()
-    return host.conf
+def forward_options(settings: Settings, conf: ResolvConf) -> ForwardOptions:
+    """How upstreams are asked: as configured, else as a resolv.conf says."""
+    return replace(ForwardOptions.of(conf, settings.order), is_guarded=settings.rebinding_guard)
+
+
+def imports(settings: Settings, resolv_conf: HostResolvConf) -> bool:
+    """Whether systemd-resolved is to be asked for its servers and domains."""
+    if settings.resolved == "auto":
+        return not settings.upstreams and resolv_conf.is_resolved
+    return settings.resolved == "on"
+
+
+def host_upstreams(resolv_conf: HostResolvConf, found: Imported | None) -> tuple[Upstream, ...]:
+    """Whom the host asks: what systemd-resolved was found to ask, else the servers of resolv.conf."""
+    return found.upstreams if found is not None else own_upstreams(resolv_conf.conf.nameservers)
 
 
 @lru_cache(maxsize=1024)
@@ -92,22 +130,114 @@ def own_upstreams(servers: tuple[str, ...], *, in_namespace: bool = False) -> tu
 
     Asked for with every query of an asker that has such servers, so they are parsed once.
     """
-    return tuple(parse_upstream(server, in_namespace) for server in servers)
+    return tuple(parse_nameserver(server, in_namespace) for server in servers)
 
 
 def offline_state(settings: Settings, fallback_gateways: tuple[IPAddress, ...] = ()) -> State:
     """What a server with these settings would answer from, read from the files now; nothing is bound or sent."""
     content = Content(settings.registry_files, settings.zone_paths, view_settings(settings, fallback_gateways))
     content.refresh()
-    resolv_conf = read_resolv_conf(settings.resolv_conf)
+    host = HostResolvConf(settings.resolv_conf)
+    host.refresh()
+    found = read_once() if imports(settings, host) else None
+    resolv_conf = host.conf
     return State(
         views=content.views,
-        chain=chain_of(settings),
-        upstreams=without_own(settings.upstreams or own_upstreams(resolv_conf.nameservers), settings.listen),
+        chain=chain_of(settings, found),
+        upstreams=without_own(settings.upstreams or host_upstreams(host, found), settings.listen),
         own_upstreams=own_upstreams,
-        options=ForwardOptions.of(resolv_conf, settings.order),
+        options=forward_options(settings, resolv_conf),
         pin=pin_of(settings),
+        passes_client_subnet=settings.passes_client_subnet,
+        rebinding_allowed=settings.rebinding_allowed,
+        host_servers=host_servers(settings, resolv_conf),
     )
+
+
+def uses_system(settings: Settings) -> bool:
+    """Whether the host's own name service is anybody's upstream."""
+    return SYSTEM in settings.upstreams or any(SYSTEM in route.upstreams for route in settings.routes)
+
+
+def needs_resolv_conf(settings: Settings) -> bool:
+    """Whether servers of resolv.conf may be asked: for everybody, beside a name service, or for an address."""
+    lists = (settings.upstreams, *(route.upstreams for route in settings.routes))
+    return not settings.upstreams or (SYSTEM,) in lists or (bool(named_upstreams(settings)) and not settings.bootstrap)
+
+
+def named_upstreams(settings: Settings) -> tuple[Upstream, ...]:
+    """Everybody's upstreams and those of routes whose address has to be looked up."""
+    every = (*settings.upstreams, *(upstream for route in settings.routes for upstream in route.upstreams))
+    return tuple(dict.fromkeys(upstream for upstream in every if upstream.is_named))
+
+
+def bootstrap_servers(
+    settings: Settings, host: tuple[Upstream, ...], listen: Sequence[Address], former: tuple[Upstream, ...] = ()
+) -> tuple[Upstream, ...]:
+    """Who is asked for these addresses: the configured servers, else those that the ``host`` asks; never ourselves.
+
+    Where the host's are not known, those are that the container had before we came: ``former``.
+    """
+    servers = without_own(settings.bootstrap or tuple(one for one in host if one.address), listen)
+    return servers or (() if settings.bootstrap else former)
+
+
+def bootstrap_faults(settings: Settings, servers: Sequence[Upstream]) -> tuple[Fault, ...]:
+    """That there is nobody to ask for the address of an upstream."""
+    named = named_upstreams(settings)
+    if not named or servers:
+        return ()
+    who = ", ".join(map(str, named))
+    message = f"nobody can be asked for the address of {who}: {settings.resolv_conf} names no server but ourselves"
+    fix = 'name one by its address: [forward] bootstrap = ["10.0.0.53"]'
+    place = "built-in defaults" if settings.config_file is None else str(settings.config_file)
+    return (Fault(place, message, fix, is_warning=True),)
+
+
+def system_faults(settings: Settings, listen: Sequence[Address]) -> tuple[Fault, ...]:
+    """That the host's name service, which is an upstream, asks us in turn; what can be seen of that in resolv.conf.
+
+    The C library reads no other file than /etc/resolv.conf, whatever ``forward.resolv_conf`` says.
+    """
+    if not uses_system(settings):
+        return ()
+    try:
+        conf = parse(_LIBC_CONF.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return ()
+    named = own_upstreams(conf.nameservers)
+    others = without_own(named, listen)
+    own = ", ".join(upstream.address for upstream in named if upstream not in others)
+    if not own:
+        return ()
+    message = f"nameserver {own} is this server itself: the upstream {SYSTEM} asks it in turn, and such a look-up fails"
+    fix = (
+        'name the real servers there, or instead of "system" in forward.upstreams (in forward.resolv_conf: their file)'
+    )
+    return (Fault(str(_LIBC_CONF), message, fix, is_warning=True),)
+
+
+def host_servers(settings: Settings, resolv_conf: ResolvConf) -> tuple[Upstream, ...] | None:
+    """Whom the host's own programs ask, without ourselves; None when the host's name service is nobody's upstream."""
+    if not uses_system(settings):
+        return None
+    return without_own(own_upstreams(resolv_conf.nameservers), settings.listen)
+
+
+def point(
+    bootstrap: Bootstrap,
+    settings: Settings,
+    servers: tuple[Upstream, ...],
+    listen: Sequence[Address],
+    said: tuple[Fault, ...],
+) -> tuple[Fault, ...]:
+    """Have these servers asked for addresses from now on; what is wrong with that is logged unless it was ``said``."""
+    bootstrap.servers = servers
+    bootstrap.leave_out(partial(without_own, listen=listen))
+    faults = bootstrap_faults(settings, servers)
+    for fault in faults if faults != said else ():
+        log.warning("%s", fault)
+    return faults
 
 
 def without_own(upstreams: tuple[Upstream, ...], listen: Sequence[Address]) -> tuple[Upstream, ...]:

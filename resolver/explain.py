@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from resolver.errors import ConfigError, Fault
@@ -41,7 +41,7 @@ def explain(asked: Asked, state: State) -> dict[str, Any]:
     """
     query = _query(asked)
     view, because = _view(asked, state)
-    decision = state.chain.resolve(query, view)
+    decision = state.decide(query, view)
     outcome = decision.outcome
     told: dict[str, Any] = {
         "question": {"name": to_text(query.qname), "type": type_name(query.qtype)},
@@ -72,15 +72,20 @@ def explain(asked: Asked, state: State) -> dict[str, Any]:
 
 
 def _forward(outcome: Forward, state: State, view: View) -> dict[str, Any]:
-    whose = "the route" if outcome.upstreams else "the asker" if outcome.servers else "everybody"
+    is_own = outcome.servers or outcome.within is not None
+    whose = "the route" if outcome.upstreams else "the asker" if is_own else "everybody"
+    why = outcome.why or "no name of the view's networks, of a zone or of docker.internal"
+    upstreams = state.upstreams_for(outcome)
+    if upstreams != replace(state, host_servers=None).upstreams_for(outcome):
+        why += f"; for {type_name(outcome.question.qtype)} of such a name the host's name service (system) is of no use"
     return {
         "forwarded_name": to_text(outcome.question.qname),
         "answer": _records(outcome.chased),
         "written_in": _places(outcome.chased, [], view),
-        "upstreams": [str(upstream) for upstream in state.upstreams_for(outcome)],
+        "upstreams": [str(upstream) for upstream in upstreams],
         "upstreams_of": whose,
         "rotate": state.options.order == "rotate",
-        "because": outcome.why or "no name of the view's networks, of a zone or of docker.internal",
+        "because": why,
     }
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from resolver.content import Reloads
 from resolver.errors import Fault
 from resolver.forward.resolvconf import ResolvConf, parse
+from resolver.resolved.routing import STUBS
 
 log = logging.getLogger(__name__)
 
 RESOLV_CONF = "resolv_conf"
+_WRITTEN_BY_RESOLVED = Path("/run/systemd/resolve")
 
 
 class HostResolvConf:
@@ -29,9 +31,11 @@ class HostResolvConf:
         """False when others are asked than its servers: then only its options count, and nothing is complained of."""
         self.conf = ResolvConf()
         """What is gone by."""
+        self.is_resolved = False
+        """True when that is a file of systemd-resolved's, or names its stub alone (resolved itself knows more)."""
         self.faults: tuple[Fault, ...] = ()
         self.reloads = Reloads()
-        self._seen: ResolvConf | str | None = None
+        self._seen: tuple[ResolvConf | str, bool] | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -39,20 +43,21 @@ class HostResolvConf:
         return (self.path,)
 
     def refresh(self) -> bool:
-        """Read the file again; True when it says something else than what was gone by so far."""
-        seen = _read(self.path)
-        if seen == self._seen:
+        """Read the file again; True when it says something else, or is another's, than what was gone by so far."""
+        seen, is_resolved = _read(self.path), _is_written_by_resolved(self.path)
+        if (seen, is_resolved) == self._seen:
             return False
-        self._seen = seen
+        self._seen = seen, is_resolved
         is_good = isinstance(seen, ResolvConf) and (bool(seen.nameservers) or not self.conf.nameservers)
         self.reloads.count(success=is_good)
         self.faults = tuple(self._faults_of(seen))
         for fault in self.faults if self.is_needed else ():
             log.warning("%s", fault)
-        if not isinstance(seen, ResolvConf) or not is_good or seen == self.conf:
+        if not isinstance(seen, ResolvConf) or not is_good:
             return False
-        self.conf = seen
-        return True
+        before = self.conf, self.is_resolved
+        self.conf, self.is_resolved = seen, is_resolved or _names_stub_alone(seen)
+        return before != (self.conf, self.is_resolved)
 
     def _faults_of(self, seen: ResolvConf | str) -> list[Fault]:
         kept = ", ".join(self.conf.nameservers)
@@ -77,3 +82,15 @@ def _read(path: Path) -> ResolvConf | str:
         return parse(path.read_text(encoding="utf-8", errors="replace"))
     except OSError as error:
         return error.strerror or str(error)
+
+
+def _names_stub_alone(conf: ResolvConf) -> bool:
+    return bool(conf.nameservers) and all(server in STUBS for server in conf.nameservers)
+
+
+def _is_written_by_resolved(path: Path) -> bool:
+    """True where links lead to a file of resolved's: stub-resolv.conf, or resolv.conf with its servers' addresses."""
+    try:
+        return path.resolve().is_relative_to(_WRITTEN_BY_RESOLVED)
+    except (OSError, RuntimeError):  # a loop of links
+        return False

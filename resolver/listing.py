@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from resolver.forward.forwarder import Forwarder
 from resolver.forward.lookups import Lookups
+from resolver.forward.memory import Health
+from resolver.forward.routes import Route
+from resolver.forward.stats import UpstreamStats
 from resolver.forward.upstreams import Upstream
 from resolver.registry.model import Endpoint, Port, Snapshot
 from resolver.wire.constants import rcode_name, type_name
@@ -34,10 +37,18 @@ def networks_of(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def upstreams_of(forwarder: Forwarder, configured: Sequence[Upstream], now: float) -> dict[str, Any]:
-    """Every upstream that is configured or was asked, as the forwarder remembers it at time ``now``."""
+def upstreams_of(
+    forwarder: Forwarder, configured: Sequence[Upstream], now: float, routes: Iterable[Route] = ()
+) -> dict[str, Any]:
+    """Every upstream that is configured or was asked, as the forwarder remembers it at time ``now``; and the routes."""
     known = dict.fromkeys((*configured, *forwarder.stats))
-    return {"upstreams": [_upstream(upstream, forwarder, upstream in configured, now) for upstream in known]}
+    return {
+        "upstreams": [_upstream(upstream, forwarder, upstream in configured, now) for upstream in known],
+        "routes": [
+            {"route": route.shown, "target": route.target.value, "upstreams": [str(each) for each in route.upstreams]}
+            for route in routes
+        ],
+    }
 
 
 def _upstream(upstream: Upstream, forwarder: Forwarder, is_configured: bool, now: float) -> dict[str, Any]:
@@ -48,17 +59,27 @@ def _upstream(upstream: Upstream, forwarder: Forwarder, is_configured: bool, now
         "address": str(upstream),
         "in_namespace": upstream.in_namespace,
         "for_everybody": is_configured,
-        "state": "unknown" if health is None else "down" if health.is_down else "up",
+        "state": _state(health, stats),
         "rtt_ms": None if health is None or health.rtt_s is None else round(health.rtt_s * 1000, 3),
         "patience_ms": round(memory.patience_s(upstream) * 1000, 3),
         "requests": 0 if stats is None else stats.requests,
         "failures": {} if stats is None else {str(failure): count for failure, count in stats.failures.items()},
         "last_failure": None if health is None or health.last_failure is None else str(health.last_failure),
     }
+    if (at := forwarder.bootstrap.address_in_use(upstream)) is not None:
+        told["asked_at"] = at
     if health is not None and health.down_since is not None:
         told["down_for_s"] = round(now - health.down_since, 1)
         told["probe_in_s"] = round(max(health.probe_at - now, 0.0), 1)
     return told
+
+
+def _state(health: Health | None, stats: UpstreamStats | None) -> str:
+    if stats is not None and stats.looping:
+        return "looping"
+    if health is None:
+        return "unknown"
+    return "down" if health.is_down else "up"
 
 
 def cache_of(lookups: Lookups, below: WireName | None, now: float) -> dict[str, Any]:

@@ -130,7 +130,11 @@ def http_server(sock: socket.socket, server: Server) -> HttpServer:
         return "200 OK", on_loop(server.agent_targets)
 
     def upstreams(_: Parameters) -> tuple[str, object]:
-        return "200 OK", on_loop(lambda: upstreams_of(server.forwarder, server.responder.state.upstreams, loop.time()))
+        return "200 OK", on_loop(
+            lambda: upstreams_of(
+                server.forwarder, server.responder.state.upstreams, loop.time(), server.responder.state.chain.routes
+            )
+        )
 
     def cache(parameters: Parameters) -> tuple[str, object]:
         return _of_name(parameters, lambda below: on_loop(lambda: cache_of(server.lookups, below, loop.time())))

@@ -85,6 +85,8 @@ class View:
     """Upstreams of the asker's own, else of its networks."""
     extra_hosts: dict[WireName, tuple[tuple[IPAddress | None, Origin], ...]] = field(default_factory=dict)
     """What the asker alone knows by its own hosts file; None is the host's gateway."""
+    within: tuple[IPNetwork, ...] | None = None
+    """When every network of the asker is internal their subnets: nobody outside them is asked for it."""
     scope: str | None = None
     """The asker's scope, where it makes a difference."""
     is_host: bool = False
@@ -99,7 +101,7 @@ class View:
 
         So it is when none of them exists any more: what was cut off stays cut off while its registry is in disorder.
         """
-        return not self.is_host and all(table.network.internal for table in self.tables)
+        return self.within is not None
 
     @property
     def gateways(self) -> tuple[IPAddress, ...]:
@@ -313,9 +315,11 @@ class Views:
                 key, line = fold(from_text(name)), (address, endpoint.origin)
                 known = extra_hosts.get(key, ())
                 extra_hosts[key] = known if line in known else (*known, line)
+        is_internal = not is_host and all(table.network.internal for table in tables)
         if not is_host and not servers:
-            named = (server for table in tables if not table.network.internal for server in table.network.servers)
-            servers = tuple(dict.fromkeys(named))
+            # Who has a way out asks those that are for the way out; who has none asks within.
+            usable = (table for table in tables if is_internal or not table.network.internal)
+            servers = tuple(dict.fromkeys(server for table in usable for server in table.network.servers))
         return View(
             tables=tables,
             by_suffix={table.suffix: table for table in reversed(tables) if self.settings.qualifies_names},
@@ -328,6 +332,7 @@ class Views:
             links=links,
             servers=servers,
             extra_hosts=extra_hosts,
+            within=tuple(subnet for table in tables for subnet in table.network.subnets) if is_internal else None,
             scope=asker.scope,
             is_host=is_host,
         )

@@ -1,15 +1,15 @@
 #!/bin/bash
 # Install the Debian packages that a target needs, if a tool of theirs is missing: debian.sh venv|demo|test|bench
-# Nothing is started or enabled: the tests want the programs of unbound, knot, prometheus, docker and podman, not their
-# services. A dockerd that a test starts is its own (docs/testing.md).
+# Nothing is started or enabled: the tests want the programs of unbound, knot, bind, prometheus, docker and podman, not
+# their services. A dockerd that a test starts is its own (docs/testing.md).
 set -euo pipefail
 
 # tool:package; a tool is a command on the path, a path, or @module for one of python3's modules
 demo=(dig:bind9-dnsutils nft:nftables ip:iproute2 nsenter:util-linux setpriv:util-linux dnsmasq:dnsmasq-base)
-bench=(dnsperf:dnsperf dnsmasq:dnsmasq-base ip:iproute2 nft:nftables)
+bench=(dnsperf:dnsperf dnsmasq:dnsmasq-base unbound:unbound knotd:knot gcc:gcc ip:iproute2 nft:nftables)
 docker=(dockerd:docker.io /usr/bin/docker:docker.io busybox:busybox-static debootstrap:debootstrap)
 podman=(podman:podman crun:crun /usr/lib/podman/netavark:netavark /usr/lib/podman/aardvark-dns:aardvark-dns)
-services=(unbound.service knot.service prometheus.service docker.service docker.socket containerd.service
+services=(unbound.service knot.service named.service prometheus.service docker.service docker.socket containerd.service
     podman.service podman.socket podman-restart.service podman-auto-update.service podman-auto-update.timer)
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -18,7 +18,10 @@ case ${1:?venv, demo, test or bench} in
     demo) wanted=("${demo[@]}") ;;
     bench) wanted=("${bench[@]}") ;;
     test) wanted=("${demo[@]}" "${bench[@]}" "${docker[@]}" "${podman[@]}" iptables:iptables iptables-legacy:iptables
-        unbound:unbound knotd:knot kdig:knot-dnsutils musl-gcc:musl-tools gcc:gcc promtool:prometheus ps:procps) ;;
+        kdig:knot-dnsutils openssl:openssl named:bind9 delv:bind9-dnsutils dnssec-signzone:bind9-utils
+        musl-gcc:musl-tools promtool:prometheus ps:procps
+        dbus-daemon:dbus-daemon)
+        "$(dirname "$0")"/resolved.sh ;;
 esac
 
 declare -A missing=()

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from resolver.agent.process import Claims, Process
 from resolver.agent.targets import Identity, Wanted
 from resolver.app import DRAIN_S, Server
-from resolver.assembly import own_upstreams, tcp_limits
+from resolver.assembly import forward_options, own_upstreams, tcp_limits
 from resolver.attach import netns
 from resolver.attach.attachment import LEGACY_POLL_S, Attachment, Manner
 from resolver.attach.command import refuse_descriptors
@@ -22,7 +22,6 @@ from resolver.attach.netns import Target
 from resolver.attach.plan import ADDRESS
 from resolver.attach.rulekeeper import RuleKeeper, open_inside
 from resolver.errors import AttachError
-from resolver.forward.policy import ForwardOptions
 from resolver.forward.upstreams import Upstream
 from resolver.server.listeners import Listeners
 from resolver.server.responder import State
@@ -157,15 +156,15 @@ class Member:
     def _restated(self, state: State) -> State:
         """The server's state as this namespace has it: its own view, its own upstreams, its own sockets."""
         wanted, attachment, settings = self.wanted, self.attachment, self._host.server.settings
-        upstreams, options = state.upstreams, state.options
+        chain, upstreams, options = state.chain, state.upstreams, state.options
         if wanted.servers:
-            upstreams = _upstreams_inside(wanted.servers)
+            chain, upstreams = self._host.server.own_chain(state), _upstreams_inside(wanted.servers)
         elif attachment.former_servers and not settings.upstreams:
-            upstreams = _upstreams_inside(attachment.former_servers)
-            options = ForwardOptions.of(attachment.former)
-        return State(
-            views=state.views,
-            chain=state.chain,
+            chain, upstreams = self._host.server.own_chain(state), _upstreams_inside(attachment.former_servers)
+            options = forward_options(settings, attachment.former)
+        return replace(
+            state,
+            chain=chain,
             upstreams=upstreams,
             own_upstreams=_upstreams_inside,
             options=options,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ def command(context: click.Context, /, config: Path | None, network: tuple[str, 
     logging.disable(logging.CRITICAL)
     settings, faults = examined(config, **options)
 
+    from resolver.assembly import system_faults
     from resolver.content import Content
     from resolver.views import ViewSettings
 
@@ -46,6 +47,8 @@ def command(context: click.Context, /, config: Path | None, network: tuple[str, 
     faults += _unknown_networks(settings, network, snapshot)
     faults += _empty_folders(settings)
     faults += _no_upstream(settings)
+    faults += system_faults(settings, settings.listen)
+    faults += _no_bootstrap(settings)
     faults = list(dict.fromkeys(faults))
     for fault in faults:
         say(str(fault))
@@ -98,19 +101,33 @@ def _empty_folders(settings: Settings) -> Iterator[Fault]:
             yield Fault(str(path), "holds no zone file", f"call them *{SUFFIX}", is_warning=True)
 
 
+def _no_bootstrap(settings: Settings) -> Sequence[Fault]:
+    """That nobody can be asked for the address of an upstream."""
+    from resolver.assembly import bootstrap_faults, bootstrap_servers, host_upstreams
+    from resolver.hostconf import HostResolvConf
+
+    resolv_conf = HostResolvConf(settings.resolv_conf)
+    resolv_conf.refresh()
+    return bootstrap_faults(settings, bootstrap_servers(settings, host_upstreams(resolv_conf, None), settings.listen))
+
+
 def _no_upstream(settings: Settings) -> Iterator[Fault]:
-    """What makes a server forward nothing."""
+    """What makes a server forward nothing, or only what the host's name service can be asked."""
+    from resolver.assembly import needs_resolv_conf, uses_system
     from resolver.forward.resolvconf import parse
 
-    if settings.upstreams:
+    if not needs_resolv_conf(settings) or (settings.upstreams and not uses_system(settings)):
         return
     path = settings.resolv_conf
+    effect = 'the upstream "system" can be asked for A, AAAA and PTR only, not for MX'
+    if not settings.upstreams:
+        effect = "nothing is forwarded"
     try:
         servers = parse(path.read_text(encoding="utf-8", errors="replace")).nameservers
     except OSError as error:
-        reason = f"cannot be read: {error.strerror}; nothing is forwarded"
+        reason = f"cannot be read: {error.strerror}; {effect}"
     else:
         if servers:
             return
-        reason = "names no server; nothing is forwarded"
+        reason = f"names no server; {effect}"
     yield Fault(str(path), reason, "add a nameserver line, or set forward.upstreams", is_warning=True)

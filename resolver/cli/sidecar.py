@@ -115,6 +115,7 @@ def command(
     load_given = settings_loader(config, with_shipped_zones=False, **options)
     settings = load_given()
 
+    from resolver.assembly import uses_system
     from resolver.attach.attachment import Attachment
     from resolver.attach.gateways import bridge_gateways
     from resolver.sidecar import Sidecar
@@ -127,7 +128,9 @@ def command(
         return _not_asking_itself(load_given(), attachment) if attachment.is_own else load_given()
 
     if attachment.is_own:
-        settings = _not_asking_itself(settings, attachment)
+        given, settings = settings, _not_asking_itself(settings, attachment)
+        if uses_system(given) and not uses_system(settings):
+            log.warning("the upstream system is left out: in the container itself it asks resolv.conf, which names us")
         if not settings.upstreams and not attachment.former_servers and settings.resolv_conf == NOWHERE:
             log.warning(
                 "resolv.conf names no server but 127.0.0.11: what is no container is not resolved; see --upstream"
@@ -156,10 +159,17 @@ def _not_asking_itself(settings: Settings, attachment: Attachment) -> Settings:
     """
     from resolver.attach.plan import ADDRESS
     from resolver.attach.resolvconf_place import HOST
-    from resolver.forward.upstreams import drop_own
+    from resolver.forward.upstreams import SYSTEM, Upstream, drop_own
+
+    def others(upstreams: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
+        left = drop_own(upstreams, {(ADDRESS, 53)})
+        # The name service goes by the resolv.conf that is about to name us.
+        return tuple(upstream for upstream in left if upstream != SYSTEM) if attachment.has_resolv_conf else left
 
     return replace(
         settings,
-        upstreams=drop_own(settings.upstreams, {(ADDRESS, 53)}),
+        upstreams=others(settings.upstreams),
+        bootstrap=others(settings.bootstrap),
+        routes=tuple(replace(route, upstreams=others(route.upstreams)) for route in settings.routes),
         resolv_conf=NOWHERE if attachment.has_resolv_conf and settings.resolv_conf == HOST else settings.resolv_conf,
     )

@@ -32,11 +32,18 @@ def command(as_json: bool, **options: Any) -> None:
 
 
 def _in_words(told: dict[str, Any]) -> str:
-    return "\n".join([_line(upstream) for upstream in told["upstreams"]] or ["nobody is asked"])
+    lines = [_line(upstream) for upstream in told["upstreams"]] or ["nobody is asked"]
+    if routes := told.get("routes"):
+        width = max(len(route["route"]) for route in routes)
+        lines += ["", "routes"]
+        lines += [f"{route['route']:<{width}}  {', '.join(route['upstreams']) or route['target']}" for route in routes]
+    return "\n".join(lines)
 
 
 def _line(upstream: dict[str, Any]) -> str:
     parts = [f"{upstream['address']:<24}", f"{upstream['state']:<8}"]
+    if "asked_at" in upstream:
+        parts.append(f"at {upstream['asked_at']}")
     if upstream["rtt_ms"] is not None:
         parts.append(f"{upstream['rtt_ms']:.1f} ms, waited for {upstream['patience_ms']:.0f} ms")
     failures = ", ".join(f"{count} {reason}" for reason, count in sorted(upstream["failures"].items()))

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
 import msgspec
 
 from resolver.config.agent import agent_settings
+from resolver.config.authorities import authorities_in
 from resolver.config.routes import routes_of
 from resolver.config.schema import CacheSpec, ConfigSpec, DaemonSpec, Settings
+from resolver.config.upstreams import bootstrap_of, upstreams_of
 from resolver.errors import ConfigError, Fault
 from resolver.forward.cache import CacheSettings
-from resolver.forward.upstreams import Upstream, parse_upstream
+from resolver.forward.upstreams import Upstream
 from resolver.intake.convert import to_struct
 from resolver.intake.toml import Lines, Path, parse
 from resolver.pipeline.stages import AUTO_GATEWAY, AUTO_HOST
@@ -33,7 +36,7 @@ from resolver.sources.docker.settings import (
     host_problem,
 )
 from resolver.sources.files import read_text
-from resolver.wire.name import IPAddress
+from resolver.wire.name import IPAddress, WireName, fold, from_text
 
 AUTO = "auto"
 OFF = "off"
@@ -160,11 +163,20 @@ class _Loader:
             resolv_conf=self._path(spec.forward.resolv_conf, ("forward", "resolv_conf")),
             upstreams=self._upstreams(),
             max_in_flight=spec.forward.max_in_flight,
+            max_per_client=spec.forward.max_in_flight_per_client,
+            detects_loops=spec.forward.loop_detection,
             routes=routes_of(spec.forward.routes, self._report),
             order=spec.forward.order,
+            resolved=spec.forward.resolved,
+            passes_client_subnet=spec.forward.client_subnet == "pass",
+            rebinding_guard=spec.forward.rebinding_guard,
+            rebinding_allowed=self._rebinding_allowed(),
             cache=self._cache(spec.cache),
             metrics=metrics,
             daemons=daemons,
+            bootstrap=bootstrap_of(spec.forward.bootstrap, partial(self._report, ("forward", "bootstrap"))),
+            authorities=self._authorities(spec.forward.tls_ca),
+            case_randomization=spec.forward.case_randomization,
             aardvark=aardvark,
             agent=agent_settings(spec.agent, self._report),
             is_stated=self._stated,
@@ -202,6 +214,10 @@ class _Loader:
             given = ", ".join(map(str, gateways))
             complain(f"{given}: more than one address of a family", "name one IPv4 address, one IPv6 address, or both")
         return DaemonSettings(name, host, tls, spec.healthy_only, spec.serve_default_bridge, gateways, spec.resync_s)
+
+    def _authorities(self, file: str | None) -> str | None:
+        path = ("forward", "tls_ca")
+        return None if file is None else authorities_in(self._path(file, path), partial(self._report, path))
 
     def _path(self, text: str, path: Path) -> FilePath:
         if not text:
@@ -246,14 +262,20 @@ class _Loader:
             names[name] = tuple(address for text in texts if (address := parse_ip(text, complain)) is not None)
         return names
 
+    def _rebinding_allowed(self) -> frozenset[WireName]:
+        found = []
+        for text in self._spec.forward.rebinding_allowed:
+
+            def complain(message: str, fix: str) -> None:
+                self._report(("forward", "rebinding_allowed"), message, f"{fix}, like plex.direct")
+
+            if (name := parse_name(text.removeprefix("*").removeprefix(".") or ".", complain)) is not None:
+                found.append(fold(from_text(name)))
+        return frozenset(found)
+
     def _upstreams(self) -> tuple[Upstream, ...]:
-        upstreams = []
-        for text in self._spec.forward.upstreams:
-            try:
-                upstreams.append(parse_upstream(text))
-            except ValueError as error:
-                self._report(("forward", "upstreams"), str(error), "write it like 10.0.0.53 or [fd00::53]:5353")
-        return tuple(upstreams)
+        complain = partial(self._report, ("forward", "upstreams"))
+        return upstreams_of(self._spec.forward.upstreams, complain, "write it like 10.0.0.53 or tls://10.0.0.53#NAME")
 
 
 def _leaves(table: Mapping[str, Any], prefix: str = "") -> list[str]:

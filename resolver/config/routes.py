@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from resolver.config.schema import RouteSpec
+from resolver.config.upstreams import upstreams_of
 from resolver.forward.routes import Route, Target, suffixes_of_prefix
-from resolver.forward.upstreams import Upstream, parse_upstream
+from resolver.forward.upstreams import Upstream
 from resolver.intake.convert import Report, to_struct
 from resolver.intake.toml import Path
 from resolver.sources.base import parse_name, parse_subnet
@@ -79,10 +80,5 @@ def _target(spec: RouteSpec, note: Note) -> tuple[Target, tuple[Upstream, ...]]:
         return Target(words[0]), ()
     if not spec.upstreams:
         note("upstreams", "a route needs an upstream", 'write upstreams = ["10.1.1.53"], or ["never"] for NXDOMAIN')
-    upstreams = []
-    for text in spec.upstreams:
-        try:
-            upstreams.append(parse_upstream(text))
-        except ValueError as error:
-            note("upstreams", str(error), 'write it like 10.1.1.53, or "never", "refuse" or "default"')
-    return Target.UPSTREAMS, tuple(upstreams)
+    fix = 'write it like 10.1.1.53, or "never", "refuse" or "default"'
+    return Target.UPSTREAMS, upstreams_of(spec.upstreams, partial(note, "upstreams"), fix)

@@ -15,7 +15,7 @@ from resolver.forward.routes import Route
 from resolver.forward.upstreams import Upstream
 from resolver.server.listeners import Address
 from resolver.sources.docker.settings import DaemonSettings
-from resolver.wire.name import IPAddress
+from resolver.wire.name import IPAddress, WireName
 
 Ttl = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
@@ -65,11 +65,20 @@ class ForwardSpec(msgspec.Struct, forbid_unknown_fields=True):
     """[forward]: who is asked for everything else."""
 
     resolv_conf: str = "/etc/resolv.conf"
+    resolved: Literal["auto", "on", "off"] = "auto"
     upstreams: list[str] = []
     routes: list[Any] = []
     """Each a `RouteSpec`; looked at one by one, so that every wrong one is found."""
     order: Literal["sequential", "fastest", "rotate"] | None = None
+    bootstrap: list[str] = []
+    tls_ca: str | None = None
+    case_randomization: bool = False
+    client_subnet: Literal["strip", "pass"] = "strip"
+    rebinding_guard: bool = False
+    rebinding_allowed: list[str] = []
     max_in_flight: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1024
+    max_in_flight_per_client: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
+    loop_detection: bool = True
 
 
 class CacheSpec(msgspec.Struct, forbid_unknown_fields=True):
@@ -136,13 +145,28 @@ class Settings:
     resolv_conf: Path
     upstreams: tuple[Upstream, ...]
     """Empty when resolv.conf's are to be used."""
+    resolved: Literal["auto", "on", "off"]
+    """Whether systemd-resolved's servers and domains are imported."""
     max_in_flight: int
+    max_per_client: int
+    """Of these; 0 for no bound but its share."""
+    detects_loops: bool
+    """Whether upstreams are probed for leading back to us."""
     routes: tuple[Route, ...]
     order: Order | None
     """In which order upstreams are asked, when somebody has said so."""
+    passes_client_subnet: bool
+    rebinding_guard: bool
+    rebinding_allowed: frozenset[WireName]
+    """Folded: below these names private addresses pass."""
     cache: CacheSettings
     metrics: Address | None
     daemons: tuple[DaemonSettings, ...] = ()
+    bootstrap: tuple[Upstream, ...] = ()
+    """Who is asked for the addresses of named upstreams; empty when the host's servers are."""
+    authorities: str | None = None
+    """Certificates, in PEM, of those whose word counts on who an upstream is; None for the system's."""
+    case_randomization: bool = False
     aardvark: Path | None = None
     """The folder of network files that netavark writes, if it is to be read."""
     agent: AgentSettings = field(default_factory=AgentSettings)

@@ -8,7 +8,8 @@ bounded in octets; when it is full what was not asked for the longest goes first
 | records                                         | the smallest TTL of the answer, between `min_ttl` and `max_ttl` |
 | NXDOMAIN, NODATA with a SOA                     | the smaller of its TTL and its MINIMUM, at most                 |
 |                                                 | `max_negative_ttl` (RFC 2308 5)                                 |
-| the same without a SOA, a referral              | not                                                             |
+| the same without a SOA of a zone that the name  | not                                                             |
+| is in, a referral                               |                                                                 |
 | SERVFAIL                                        | `servfail_ttl`, at most 5 s (RFC 2308 7.1)                      |
 | any other rcode, TC                             | not                                                             |
 | anything but SERVFAIL, when its time is over    | `stale_s` longer, given out with a TTL of 30 s when no upstream |
@@ -24,7 +25,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 from resolver.errors import WireError
-from resolver.wire.constants import ANY, CNAME, NOERROR, NXDOMAIN, OPT, RCODE_MASK, SERVFAIL, SOA, TC
+from resolver.wire.constants import AA, ANY, CNAME, NOERROR, NXDOMAIN, OPT, RCODE_MASK, SERVFAIL, SOA, TC
 from resolver.wire.name import WireName, is_below
 from resolver.wire.query import Query
 from resolver.wire.records import Record, name_at, walk
@@ -40,6 +41,7 @@ RECHECK_S = 30.0
 """How long after a look-up for a stale answer has failed nobody waits for another one."""
 
 _COUNTS = struct.Struct("!HHH")
+_NUMBER = struct.Struct("!H")
 _TTL = struct.Struct("!I")
 
 
@@ -217,8 +219,11 @@ def entry_of(query: Query, reply: bytes, settings: CacheSettings) -> Entry | Non
     rcode = flags & RCODE_MASK
     if any(record.rtype == OPT and record.ttl >> 24 for record in records):
         return None  # an extended rcode
-    is_positive = rcode == NOERROR and _answers(reply, query, records[:answers])
-    ttl = _lifetime(reply, rcode, is_positive, records[:answers], records[answers : answers + authorities], settings)
+    names, found = _chain(reply, query, records[:answers])
+    is_positive = rcode == NOERROR and found
+    soas = [record for record in records[answers : answers + authorities] if record.rtype == SOA]
+    soa = next((record for record in soas if _is_above(reply, record, names)), None)
+    ttl = _lifetime(reply, rcode, is_positive, records[:answers], soa, settings)
     if ttl is None or ttl <= 0:
         return None
     ttls = []
@@ -227,11 +232,13 @@ def entry_of(query: Query, reply: bytes, settings: CacheSettings) -> Entry | Non
             held = min(max(_ttl_of(record), settings.min_ttl), settings.max_ttl)
             is_bound = record.rtype == SOA and not is_positive  # it is by its SOA that a client remembers
             ttls.append((record.rdata_offset - 6, min(held, ttl) if is_bound else held))
-    return Entry(query.key, query.qtype, rcode, reply, tuple(ttls), ttl)
+    # What is told from memory is nobody's own word (RFC 1034 6.2.1).
+    kept = reply if not flags & AA else reply[:2] + _NUMBER.pack(flags & ~AA) + reply[4:]
+    return Entry(query.key, query.qtype, rcode, kept, tuple(ttls), ttl)
 
 
-def _answers(reply: bytes, query: Query, answers: list[Record]) -> bool:
-    """Whether the records hold what was asked for, under the name asked or where its CNAME records lead."""
+def _chain(reply: bytes, query: Query, answers: list[Record]) -> tuple[set[bytes], bool]:
+    """The name asked and where its CNAME records lead, and whether what was asked for stands under one of them."""
     names = {bytes(query.key)}
     found = False
     try:
@@ -243,8 +250,17 @@ def _answers(reply: bytes, query: Query, answers: list[Record]) -> bool:
             elif record.rtype == CNAME:
                 names.add(name_at(reply, record.rdata_offset))
     except (WireError, IndexError):
+        return names, False
+    return names, found
+
+
+def _is_above(reply: bytes, record: Record, names: set[bytes]) -> bool:
+    """Whether a record is of one of the names or of a name above: another zone's SOA says nothing of them."""
+    try:
+        owner = name_at(reply, record.offset)
+    except (WireError, IndexError):
         return False
-    return found
+    return any(is_below(name, owner) for name in names)
 
 
 def _lifetime(
@@ -252,7 +268,7 @@ def _lifetime(
     rcode: int,
     is_positive: bool,
     answers: list[Record],
-    authorities: list[Record],
+    soa: Record | None,
     settings: CacheSettings,
 ) -> int | None:
     if rcode == SERVFAIL:
@@ -262,7 +278,6 @@ def _lifetime(
     ttls = [_ttl_of(record) for record in answers]
     if is_positive:
         return min(max(min(ttls), settings.min_ttl), settings.max_ttl)
-    soa = next((record for record in authorities if record.rtype == SOA), None)
     if soa is None or soa.end - soa.rdata_offset < _SOA_NUMBERS_SIZE:
         return None
     minimum: int = _TTL.unpack_from(reply, soa.end - _TTL.size)[0]

@@ -11,30 +11,37 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
+from resolver.forward.bootstrap import Bootstrap
+from resolver.forward.certificates import Verdicts
+from resolver.forward.exchanges import Exchanges
 from resolver.forward.failures import Failure, failure_of_rcode
-from resolver.forward.memory import FIRST_PATIENCE_S, LONG_S, MAX_UPSTREAMS, Memory
+from resolver.forward.letter_case import Spelling, restore, spell
+from resolver.forward.memory import FIRST_PATIENCE_S, MAX_UPSTREAMS, Memory
 from resolver.forward.policy import DEFAULT_OPTIONS, Finish, ForwardOptions, Lookup, Send, Step, Try
+from resolver.forward.probe import Probe
 from resolver.forward.replies import Accept, Ignore, upstream_query, verify
+from resolver.forward.shares import Bound, Shares
 from resolver.forward.stats import UpstreamStats
 from resolver.forward.transports import (
     Exchange,
     Poller,
     SocketDone,
     SocketFactory,
-    TcpExchange,
-    UdpExchange,
     own_sockets,
 )
 from resolver.forward.upstreams import Upstream
-from resolver.wire.constants import EDE_OTHER, NOERROR, NXDOMAIN
+from resolver.wire.constants import EDE_NOT_READY, EDE_OTHER, NOERROR, NXDOMAIN
 from resolver.wire.query import Query
 
 MAX_IN_FLIGHT = 1024
 _IDS_AT_A_TIME = 256
+_TWICE = ForwardOptions(attempts=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +60,15 @@ class Outcome:
     """True when nobody was asked for it."""
 
 
-TOO_MANY: Final = Outcome(None, None, (EDE_OTHER, "too many look-ups are under way"), refused=True)
-_STOPPING: Final = Outcome(None, None, (EDE_OTHER, "the resolver is stopping"))
+TURNED_AWAY: Final = {
+    bound: Outcome(None, None, (EDE_OTHER, text), refused=True)
+    for bound, text in (
+        (Bound.ALL, "too many look-ups are under way (forward.max_in_flight)"),
+        (Bound.SHARE, "too many look-ups of this client are under way, its share of forward.max_in_flight"),
+        (Bound.CLIENT, "too many look-ups of this client are under way (forward.max_in_flight_per_client)"),
+    )
+}
+_STOPPING: Final = Outcome(None, None, (EDE_NOT_READY, "the resolver is stopping"))
 
 Done = Callable[[Outcome], None]
 
@@ -74,11 +88,16 @@ class Forwarder:
         max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
         self.max_in_flight = max_in_flight
+        self.max_per_client = 0
+        """How many of these one client may have, whatever its share is; 0 for no such bound."""
         self.stats: dict[Upstream, UpstreamStats] = {}
         self.lookups = 0
         """Look-ups begun."""
-        self.turned_away = 0
+        self.refused: Counter[Bound] = Counter()
         """Look-ups refused because too many were under way."""
+        self.suspects: Callable[[Upstream, SocketFactory], None] = lambda upstream, in_namespace: None
+        """Told of an upstream that is down whenever it is probed."""
+        self._places = Shares(self.refused)
         self.memory = Memory()
         """How long each upstream takes, and which are down."""
         self._memories: dict[SocketFactory, Memory] = {}
@@ -86,8 +105,15 @@ class Forwarder:
         self._sockets = sockets
         self._loop = asyncio.get_running_loop()
         self._poller = Poller(self._loop)
+        self.bootstrap = Bootstrap(self._loop, self.resolve)
+        """Where named upstreams are; who is to be asked for that is set there."""
+        self.exchanges = Exchanges(self._poller, self.bootstrap)
+        """The ways to ask; what is configured of them is set there."""
+        self.certificates = Verdicts()
+        self.case_randomization = False
+        """Questions go out over UDP in random letter case, and count only when they come back so."""
         self._under_way: set[_Running] = set()
-        self._probes: set[_Probe] = set()
+        self._probes: set[Probe] = set()
         self._ids: list[int] = []
         self._is_closed = False
 
@@ -95,6 +121,11 @@ class Forwarder:
     def in_flight(self) -> int:
         """How many look-ups are under way."""
         return len(self._under_way)
+
+    @property
+    def turned_away(self) -> int:
+        """How many look-ups were refused because too many were under way."""
+        return self.refused.total()
 
     def counts(self) -> dict[str, UpstreamStats]:
         """The counters by upstream, as metrics label it; may be called from another thread."""
@@ -112,19 +143,20 @@ class Forwarder:
         done: Done,
         options: ForwardOptions = DEFAULT_OPTIONS,
         in_namespace: SocketFactory = no_namespace,
+        client: Hashable | None = None,
     ) -> None:
         """Look ``query`` up at ``upstreams``; ``over_tcp`` says that the client came by TCP.
 
-        ``in_namespace`` makes the sockets for those that are `Upstream.in_namespace`.
+        ``in_namespace`` makes the sockets for those that are `Upstream.in_namespace`; ``client`` is whose share of the
+        look-ups this one counts to, None for nobody's.
         ``done`` is called once, in less than 4.5 s, perhaps before this returns. Failures are outcomes: nothing is
         raised.
         """
         if self._is_closed:
             done(_STOPPING)
             return
-        if len(self._under_way) >= self.max_in_flight:
-            self.turned_away += 1
-            done(TOO_MANY)
+        if (bound := self._places.take(client, self.max_in_flight, self.max_per_client)) is not None:
+            done(TURNED_AWAY[bound])
             return
         self.lookups += 1
         now = self._loop.time()
@@ -132,8 +164,17 @@ class Forwarder:
         if upstreams and upstreams[0].in_namespace:
             memory = self._memories.get(in_namespace) or self._memories.setdefault(in_namespace, Memory())
         for upstream in memory.due(upstreams, now, fastest=options.order == "fastest"):
-            self._probes.add(_Probe(self, memory, query, upstream, in_namespace, now))
-        _Running(self, memory, query, upstreams, over_tcp, done, options, in_namespace, now)
+            self._probes.add(Probe(self, memory, query, upstream, in_namespace, now))
+            if memory.is_down(upstream):
+                self.suspects(upstream, in_namespace)
+        ended = partial(self._ended, client, done)
+        _Running(self, memory, query, upstreams, over_tcp, ended, options, in_namespace, now)
+
+    def try_out(self, query: Query, upstream: Upstream, done: Done, in_namespace: SocketFactory | None) -> None:
+        """Ask one upstream a question of our own, twice at most; what comes of it says nothing of how it does."""
+        if not self._is_closed:
+            now = self._loop.time()
+            _Running(self, Memory(), query, (upstream,), False, done, _TWICE, in_namespace or no_namespace, now)
 
     def memory_of(self, upstream: Upstream) -> Memory:
         """The memory in which an upstream is; of one inside namespaces that of the first that has asked it."""
@@ -146,6 +187,7 @@ class Forwarder:
     def leave(self, in_namespace: SocketFactory) -> None:
         """Nobody asks from inside that namespace any more."""
         self._memories.pop(in_namespace, None)
+        self.exchanges.leave(in_namespace)
 
     def close(self) -> None:
         """End every look-up at once, with an outcome that says so; later ones end so, too. May be called twice."""
@@ -156,9 +198,21 @@ class Forwarder:
             running.finish(_STOPPING)
         for probe in list(self._probes):
             probe.end()
+        self.bootstrap.close()
+        self.exchanges.close()
         self._poller.close()
 
-    def _stats_of(self, upstream: Upstream) -> UpstreamStats:
+    def note(self, upstream: Upstream, failure: Failure, reason: str) -> None:
+        """Tell people of a failure that needs them."""
+        if failure is Failure.BAD_CERTIFICATE:
+            self.certificates.bad(upstream, reason)
+
+    def _ended(self, client: Hashable | None, done: Done, outcome: Outcome) -> None:
+        self._places.give_back(client)
+        done(outcome)
+
+    def stats_of(self, upstream: Upstream) -> UpstreamStats:
+        """The counters of an upstream, to begin with zero."""
         stats = self.stats.get(upstream)
         if stats is None:
             if len(self.stats) >= MAX_UPSTREAMS:
@@ -207,9 +261,9 @@ class _Running:
     def replied(self, attempt: Try, verdict: Accept, reply: bytes, now: float) -> None:
         self._take(self._policy.replied(attempt, reply, verdict.rcode, verdict.truncated, now), now)
 
-    def failed(self, attempt: Try, failure: Failure) -> None:
+    def failed(self, attempt: Try, failure: Failure, reason: str) -> None:
         now = self._forwarder._loop.time()
-        self._take(self._policy.failed(attempt, failure, now), now)
+        self._take(self._policy.failed(attempt, failure, now, reason), now)
 
     def finish(self, outcome: Outcome) -> None:
         """Let go of everything, then tell the server."""
@@ -243,44 +297,69 @@ class _Running:
 class _Asked:
     """One try: the listener of its exchange."""
 
-    __slots__ = ("_attempt", "_exchange", "_loop", "_memory", "_query_id", "_running", "_sent_at", "_stats")
+    __slots__ = (
+        "_attempt",
+        "_exchange",
+        "_forwarder",
+        "_memory",
+        "_query_id",
+        "_running",
+        "_sent_at",
+        "_spelling",
+        "_stats",
+    )
 
     def __init__(self, forwarder: Forwarder, running: _Running, attempt: Try, now: float) -> None:
         self._attempt = attempt
         self._running = running
-        self._loop = forwarder._loop
+        self._forwarder = forwarder
         self._sent_at = now
         self._query_id = forwarder._new_id()
         self._memory = running.memory
-        self._stats = forwarder._stats_of(attempt.upstream)
+        self._stats = forwarder.stats_of(attempt.upstream)
         self._stats.requests += 1
+        upstream = attempt.upstream
         query = upstream_query(running.query, self._query_id, attempt.edns0)
-        kind = TcpExchange if attempt.over_tcp else UdpExchange
-        self._exchange: Exchange = kind(forwarder._poller, attempt.upstream, query, self)
-        factory = running.in_namespace if attempt.upstream.in_namespace else forwarder._sockets
-        self._exchange.start(factory)
+        self._spelling: Spelling | None = None
+        is_forgeable = upstream.is_datagram and not attempt.over_tcp
+        if forwarder.case_randomization and is_forgeable and self._memory.repeats_case(upstream, now):
+            query, self._spelling = spell(query, running.query.question_end)
+        factory = running.in_namespace if upstream.in_namespace else forwarder._sockets
+        self._exchange: Exchange = forwarder.exchanges.open(
+            upstream, query, self, factory, attempt.over_tcp, self._stats
+        )
 
     def received(self, message: bytes) -> None:
         """A message came from the upstream's address; what it is worth is for `replies.verify` to say."""
         verdict = verify(self._running.query, self._query_id, message)
         if isinstance(verdict, Accept):
-            now = self._loop.time()
+            now = self._forwarder._loop.time()
+            if self._spelling is not None:
+                restored = restore(message, self._spelling)
+                self._memory.repeated_case(self._attempt.upstream, now, did=restored is not None)
+                if restored is None:
+                    self._stats.other_case += 1
+                    self._stats.ignored += 1
+                    return
+                message = restored
+            self._forwarder.certificates.good(self._attempt.upstream)
             self._stats.latency.observe(now - self._sent_at)
             if verdict.rcode not in (NOERROR, NXDOMAIN):
                 self._stats.failures[failure_of_rcode(verdict.rcode)] += 1
             self._exchange.close()
             self._running.replied(self._attempt, verdict, message, now)
-        elif isinstance(verdict, Ignore) and not self._attempt.over_tcp:
+        elif isinstance(verdict, Ignore) and self._attempt.upstream.is_datagram and not self._attempt.over_tcp:
             self._stats.ignored += 1
         else:
             self._exchange.close()
             self.broke(Failure.MALFORMED)
 
-    def broke(self, failure: Failure) -> None:
+    def broke(self, failure: Failure, reason: str = "") -> None:
         """The exchange came to nothing."""
         if not self._running.is_over:
             self._stats.failures[failure] += 1
-            self._running.failed(self._attempt, failure)
+            self._forwarder.note(self._attempt.upstream, failure, reason)
+            self._running.failed(self._attempt, failure, reason)
 
     def end(self, winner: Upstream | None, now: float) -> None:
         """The look-up is over; ``winner`` is whose reply has ended it."""
@@ -292,57 +371,3 @@ class _Asked:
                 self._memory.silent(self._attempt.upstream, silence_s, overtaken=overtaken, now=now)
             if silence_s >= FIRST_PATIENCE_S:
                 self._stats.failures[Failure.TIMEOUT] += 1
-
-
-class _Probe:
-    """A copy of somebody's question to an upstream that is down, or whose time is to be measured again."""
-
-    __slots__ = ("_exchange", "_forwarder", "_memory", "_query", "_query_id", "_sent_at", "_timer", "_upstream")
-
-    def __init__(
-        self,
-        forwarder: Forwarder,
-        memory: Memory,
-        query: Query,
-        upstream: Upstream,
-        in_namespace: SocketFactory,
-        now: float,
-    ) -> None:
-        self._forwarder = forwarder
-        self._memory = memory
-        self._query = query
-        self._upstream = upstream
-        self._sent_at = now
-        self._query_id = forwarder._new_id()
-        self._timer = forwarder._loop.call_later(LONG_S, self._woke)
-        forwarder._stats_of(upstream).requests += 1
-        self._exchange = UdpExchange(forwarder._poller, upstream, upstream_query(query, self._query_id, False), self)
-        self._exchange.start(in_namespace if upstream.in_namespace else forwarder._sockets)
-
-    def received(self, message: bytes) -> None:
-        """Whatever it answers, it is there; whether it is lame its rcode says."""
-        verdict = verify(self._query, self._query_id, message)
-        if isinstance(verdict, Accept):
-            now = self._forwarder._loop.time()
-            failure = None if verdict.rcode in (NOERROR, NXDOMAIN) else failure_of_rcode(verdict.rcode)
-            self._memory.replied(self._upstream, now - self._sent_at, failure, now)
-            self.end()
-
-    def broke(self, failure: Failure) -> None:
-        """It is still down, at no cost to anybody."""
-        self._memory.failed(self._upstream, failure, self._forwarder._loop.time())
-        self.end()
-
-    def end(self) -> None:
-        """Wait no longer."""
-        self._timer.cancel()
-        self._exchange.close()
-        self._forwarder._probes.discard(self)
-
-    def _woke(self) -> None:
-        now = self._forwarder._loop.time()
-        if self._memory.is_down(self._upstream):
-            self._memory.silent(self._upstream, now - self._sent_at, overtaken=False, now=now)
-        else:  # its time was to be measured again: one lost packet does not put it down
-            self._memory.failed(self._upstream, Failure.TIMEOUT, now)
-        self.end()

@@ -10,7 +10,8 @@
 | cache has one whose time is over                 | 5); the look-up goes on, for the cache                            |
 | the same within 30 s after that                  | the stale one, at once                                            |
 | no usable reply                                  | what `Outcome` says                                               |
-| too many wait already                            | REFUSED                                                           |
+| too many wait already, or too many of its own    | REFUSED (`shares`)                                                |
+| an upstream leads back to us                     | what the others say (`loops`)                                     |
 
 A look-up that is shared is one look-up: the memory of its upstreams hears of it once.
 """
@@ -18,21 +19,35 @@ A look-up that is shared is one look-up: the memory of its upstreams hears of it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from resolver.forward.cache import RECHECK_S, Cache, CacheSettings, Entry
-from resolver.forward.forwarder import TOO_MANY, Done, Forwarder, Outcome, no_namespace
+from resolver.forward.forwarder import TURNED_AWAY, Done, Forwarder, Outcome, no_namespace
+from resolver.forward.loops import Loops, looping_error
 from resolver.forward.policy import DEFAULT_OPTIONS, ForwardOptions
+from resolver.forward.rebinding import RebindingGuard
 from resolver.forward.shared import key_of, shareable
+from resolver.forward.shares import Bound, Shares
 from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Upstream
-from resolver.wire.constants import EDE_STALE_ANSWER, NOERROR, NXDOMAIN, RCODE_MASK
+from resolver.wire.constants import (
+    EDE_CACHED_ERROR,
+    EDE_STALE_ANSWER,
+    EDE_STALE_NXDOMAIN,
+    NOERROR,
+    NXDOMAIN,
+    RCODE_MASK,
+    SERVFAIL,
+)
 from resolver.wire.query import Query
 
 WAITING_FOR_EACH = 8
 """How many may wait, together, for each look-up that may be under way."""
+_CACHED_ERROR = (EDE_CACHED_ERROR, "")
+_GUARDED = "guarded"
+"""Part of a key: what was kept unguarded is nothing to guarded look-ups."""
 _AT_A_TIME = 256
 """So many who waited are told at once; then the listeners have their turn."""
 PATIENCE_S = 1.8
@@ -47,10 +62,12 @@ class Lookups:
         self.cache = Cache(settings or CacheSettings())
         self.shared = 0
         """Queries that were answered by somebody else's look-up."""
-        self.waiting = 0
-        """Queries that wait for a look-up now."""
+        self.loops = Loops(forwarder)
+        """Which upstreams lead back to us."""
+        self._waits = Shares(forwarder.refused)
         self._under_way: dict[Hashable, _Shared] = {}
         self._loop = asyncio.get_running_loop()
+        self.guard = RebindingGuard(self._loop.time)
 
     def resolve(
         self,
@@ -60,16 +77,25 @@ class Lookups:
         done: Done,
         options: ForwardOptions = DEFAULT_OPTIONS,
         in_namespace: SocketFactory = no_namespace,
+        client: Hashable | None = None,
     ) -> None:
         """As `Forwarder.resolve`; ``done`` is called once, perhaps before this returns."""
         key = key_of(query, upstreams, in_namespace)
         if key is None:
-            self.forwarder.resolve(query, upstreams, over_tcp, done, options, in_namespace)
+            if options.is_guarded:
+                done = partial(self.guard.pass_on, query, done)
+            self._ask(query, upstreams, over_tcp, done, options, in_namespace, client)
             return
+        if options.is_guarded:
+            key = (key, _GUARDED)
         now = self._loop.time()
         entry = self.cache.get(key, now)
         if entry is not None:
-            done(Outcome(entry.counted_down(now), None, None, is_cached=True))
+            done(
+                Outcome(
+                    entry.counted_down(now), None, _CACHED_ERROR if entry.rcode == SERVFAIL else None, is_cached=True
+                )
+            )
             if not self.cache.is_worth_fetching(entry, now):
                 return
             done = _nobody
@@ -79,18 +105,51 @@ class Lookups:
             self.cache.stale_hits += 1
             done(_stale_outcome(stale))
             return
-        if self.waiting >= WAITING_FOR_EACH * self.forwarder.max_in_flight:
-            self.forwarder.turned_away += 1
-            done(TOO_MANY if stale is None else _stale_outcome(stale))
+        if shared is not None and done is _nobody:
+            return
+        forwarder = self.forwarder
+        places, most = WAITING_FOR_EACH * forwarder.max_in_flight, WAITING_FOR_EACH * forwarder.max_per_client
+        if (bound := self._waits.take(client, places, most)) is not None:
+            done(TURNED_AWAY[bound] if stale is None else _stale_outcome(stale))
             return
         if shared is not None:
-            if done is not _nobody:
-                self.shared += 1
-                shared.add(done)
+            self.shared += 1
+            shared.add(done, client)
             return
-        shared = self._under_way[key, over_tcp] = _Shared(self, key, query, stale, done)
-        ended = partial(self._ended, shared, over_tcp)
-        self.forwarder.resolve(query, upstreams, over_tcp, ended, options, in_namespace)
+        shared = self._under_way[key, over_tcp] = _Shared(self, key, query, stale, done, client)
+        ended: Done = partial(self._ended, shared, over_tcp)
+        if options.is_guarded:
+            ended = partial(self.guard.pass_on, query, ended)
+        self._ask(query, upstreams, over_tcp, ended, options, in_namespace, client)
+
+    @property
+    def waiting(self) -> int:
+        """Queries that wait for a look-up now."""
+        return self._waits.taken
+
+    @property
+    def refused(self) -> Mapping[Bound, int]:
+        """Queries that were turned away, by the bound that they met."""
+        return self.forwarder.refused
+
+    def _ask(
+        self,
+        query: Query,
+        upstreams: Sequence[Upstream],
+        over_tcp: bool,
+        done: Done,
+        options: ForwardOptions,
+        in_namespace: SocketFactory,
+        client: Hashable | None,
+    ) -> None:
+        """Ask those of the upstreams that do not lead back to us."""
+        if self.loops.is_on:
+            usable = self.loops.usable(upstreams, in_namespace)
+            if upstreams and not usable:
+                done(Outcome(None, None, looping_error(upstreams)))
+                return
+            upstreams = usable
+        self.forwarder.resolve(query, upstreams, over_tcp, done, options, in_namespace, client)
 
     def close(self) -> None:
         """End every look-up; later ones end at once."""
@@ -111,20 +170,21 @@ class _Shared:
 
     __slots__ = ("_lookups", "_stale", "_timer", "_waiting", "generation", "key", "query")
 
-    def __init__(self, lookups: Lookups, key: Hashable, query: Query, stale: Entry | None, done: Done) -> None:
+    def __init__(
+        self, lookups: Lookups, key: Hashable, query: Query, stale: Entry | None, done: Done, client: Hashable | None
+    ) -> None:
         self.key = key
         self.query = query
         self.generation = lookups.cache.generation
         self._lookups = lookups
         self._stale = stale
-        self._waiting: list[Done] = []
+        self._waiting: list[tuple[Done, Hashable | None]] = []
         self._timer = None if stale is None else lookups._loop.call_later(PATIENCE_S, self._lose_patience)
-        self.add(done)
+        self.add(done, client)
 
-    def add(self, done: Done) -> None:
-        """One more waits."""
-        self._waiting.append(done)
-        self._lookups.waiting += 1
+    def add(self, done: Done, client: Hashable | None) -> None:
+        """One more waits, in a place that ``client`` has taken."""
+        self._waiting.append((done, client))
 
     def end(self, outcome: Outcome) -> None:
         """Tell everybody."""
@@ -142,23 +202,25 @@ class _Shared:
 
     def _fall_back(self, stale: Entry) -> None:
         stale.failed_at = self._lookups._loop.time()
-        self._lookups.cache.stale_hits += sum(done is not _nobody for done in self._waiting)
+        self._lookups.cache.stale_hits += sum(done is not _nobody for done, _ in self._waiting)
         self._tell(_stale_outcome(stale))
 
     def _tell(self, outcome: Outcome) -> None:
         waiting, self._waiting = self._waiting, []
-        self._lookups.waiting -= len(waiting)
+        for _, client in waiting:
+            self._lookups._waits.give_back(client)
         self._tell_some(waiting, outcome)
 
-    def _tell_some(self, waiting: list[Done], outcome: Outcome) -> None:
-        for done in waiting[:_AT_A_TIME]:
+    def _tell_some(self, waiting: list[tuple[Done, Hashable | None]], outcome: Outcome) -> None:
+        for done, _ in waiting[:_AT_A_TIME]:
             done(outcome)
         if rest := waiting[_AT_A_TIME:]:
             self._lookups._loop.call_soon(self._tell_some, rest, outcome)
 
 
 def _stale_outcome(entry: Entry) -> Outcome:
-    return Outcome(entry.stale(), None, (EDE_STALE_ANSWER, ""), is_cached=True)
+    code = EDE_STALE_NXDOMAIN if entry.rcode == NXDOMAIN else EDE_STALE_ANSWER
+    return Outcome(entry.stale(), None, (code, ""), is_cached=True)
 
 
 def _nobody(outcome: Outcome) -> None:

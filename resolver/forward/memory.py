@@ -12,7 +12,8 @@ No I/O and no clock: times are seconds of any one monotonic clock. The memory of
 | up    | the third strike in a row                                   | down                                           |
 | up    | silent for 0.4 s and longer than expected, or for 1.5 s,    | down                                           |
 |       | and nothing else was heard of it meanwhile; refused or      |                                                |
-|       | unreachable by ICMP                                         |                                                |
+|       | unreachable by ICMP; no TLS, or a certificate that does not |                                                |
+|       | verify; its name has no address                             |                                                |
 | down  | any time                                                    | asked after all that are up; probed beside a   |
 |       |                                                             | live look-up 0.5 s, 1 s, 2 s … 30 s later      |
 | down  | a reply that is not REFUSED                                 | up, at once                                    |
@@ -44,6 +45,8 @@ MAX_UPSTREAMS = 4096
 """Of so many at most anything is remembered."""
 PROBE_FIRST_S = 0.5
 PROBE_MOST_S = 30.0
+FOLDS_CASE_S = 3600.0
+"""For so long a server that was seen to fold the letter case is taken for one that does."""
 STALE_S = 30.0
 """A time that was measured so long ago is measured again before it decides who is fastest."""
 HEDGES = 10.0
@@ -52,8 +55,10 @@ HEDGES_PER_LOOKUP = 0.1
 """What each look-up adds to that: in the long run one in ten is hedged, or an overload would be made worse."""
 
 _GAIN, _VARIATION_GAIN = 1 / 8, 1 / 4  # RFC 6298 2.3
-_DOWN_AT_ONCE = frozenset((Failure.CONNECTION_REFUSED, Failure.UNREACHABLE))
-_NOT_ITS_FAULT = frozenset((Failure.NO_SOCKET,))
+_DOWN_AT_ONCE = frozenset(
+    (Failure.CONNECTION_REFUSED, Failure.UNREACHABLE, Failure.NO_TLS, Failure.BAD_CERTIFICATE, Failure.NO_ADDRESS)
+)
+_NOT_ITS_FAULT = frozenset((Failure.NO_SOCKET, Failure.BUSY))
 
 
 class Health:
@@ -62,6 +67,7 @@ class Health:
     __slots__ = (
         "_pause_s",
         "down_since",
+        "folds_case_until",
         "last_failure",
         "probe_at",
         "refusals",
@@ -84,6 +90,8 @@ class Health:
         self.down_since: float | None = None
         self.probe_at = 0.0
         self.sampled_at = 0.0
+        self.folds_case_until = float("-inf")
+        """Until then questions go to it as the client spelt them: it does not repeat their letter case."""
         self.last_failure: Failure | None = None
         self._pause_s = PROBE_FIRST_S
 
@@ -214,6 +222,20 @@ class Memory:
         elif overtaken and silence_s > expected:
             found.sample(silence_s, now)
             self._strike(found, Failure.TIMEOUT, now)
+
+    def repeats_case(self, upstream: Upstream, now: float) -> bool:
+        """Whether its replies are expected to repeat the letter case of our question."""
+        found = self.health.get(upstream)
+        return found is None or found.folds_case_until <= now
+
+    def repeated_case(self, upstream: Upstream, now: float, *, did: bool) -> None:
+        """A reply did so, or did not: then it is not believed, but somebody is there."""
+        found = self.of(upstream)
+        if did:
+            found.folds_case_until = float("-inf")
+        else:
+            found.folds_case_until = now + FOLDS_CASE_S
+            found.replied_at = now
 
     def due(self, upstreams: Sequence[Upstream], now: float, *, fastest: bool = False) -> list[Upstream]:
         """Those to which a copy of the present question is to go as a probe; they count as probed."""

@@ -27,6 +27,8 @@ comes after its time still wins. The *newest* try is the one whose time runs.
 |                                            | no usable bytes is asked again, for 0.4 s; one that said an rcode   |
 |                                            | is not                                                              |
 | the next was asked over TCP, in vain       | it is asked over UDP                                                |
+| the next is no datagram server, and silent | it is passed over: what travels on a stream is not lost. It is      |
+|                                            | never asked over UDP, and what it says with TC=1 is taken as it is  |
 | nobody is left, a truncated reply is kept  | that reply ends the look-up                                         |
 | nobody is left, a server is silent so far  | all that remains of the budget is waited; not for one that is down  |
 |                                            | when another one has said an rcode                                  |
@@ -63,6 +65,8 @@ class ForwardOptions:
     order: Order = "sequential"
     edns0: bool = False
     """True: a query that came without OPT goes upstream with one of ours."""
+    is_guarded: bool = False
+    """True: a reply with private addresses is not passed on (`rebinding`)."""
 
     @classmethod
     def of(cls, conf: ResolvConf, order: Order | None = None) -> ForwardOptions:
@@ -85,6 +89,7 @@ class Try:
         self.upstream = upstream
         self.sent_at = sent_at
         self.over_tcp = over_tcp
+        """A datagram server is asked by TCP."""
         self.edns0 = edns0
         """An OPT of ours is to be added if the client sent none."""
         self.is_late = False
@@ -133,6 +138,7 @@ class Lookup:
         "_newest",
         "_order",
         "_passed",
+        "_reasons",
         "_slots",
         "_timeout_s",
         "_tried",
@@ -163,6 +169,7 @@ class Lookup:
         self._passed = 0  # slots of the schedule that are used up
         self._again: list[Upstream] = []  # passed over; asked when the schedule is through
         self._tried: dict[Upstream, Failure | None] = {}  # in the order of their first try; None: silent so far
+        self._reasons: dict[Upstream, str] = {}
         self._newest: Try | None = None
         self._truncated: Finish | None = None
         self._kept: Finish | None = None
@@ -196,7 +203,7 @@ class Lookup:
             failure = None if is_good else failure_of_rcode(rcode)
             self._memory.replied(upstream, now - attempt.sent_at, failure, now)
         if is_good:
-            if attempt.over_tcp or not truncated:
+            if attempt.over_tcp or not truncated or not upstream.is_datagram:
                 is_negative = rcode == NXDOMAIN or reply[6:8] == b"\0\0"  # no answer record
                 return self._settle(Finish(reply, upstream, None), upstream, is_negative, now)
             return self._was_truncated(attempt, Finish(reply, upstream, None), now)
@@ -206,8 +213,10 @@ class Lookup:
             self._kept, self._kept_rcode = Finish(reply, upstream, None), rcode
         return self._go_on(attempt, failure_of_rcode(rcode), now)
 
-    def failed(self, attempt: Try, failure: Failure, now: float) -> Step:
-        """A try came to nothing."""
+    def failed(self, attempt: Try, failure: Failure, now: float, reason: str = "") -> Step:
+        """A try came to nothing; ``reason`` says more, in a few words."""
+        if reason:
+            self._reasons[attempt.upstream] = reason
         self._memory.failed(attempt.upstream, failure, now)
         return self._go_on(attempt, failure, now)
 
@@ -253,7 +262,7 @@ class Lookup:
         if kept is not None:
             return kept
         failures = {upstream: failure or Failure.TIMEOUT for upstream, failure in self._tried.items()}
-        return Finish(None, None, extended_error(failures))
+        return Finish(None, None, extended_error(failures, self._reasons))
 
     def _was_truncated(self, attempt: Try, finish: Finish, now: float) -> Step:
         if not self._client_tcp and self._tried.get(attempt.upstream) is not Failure.TRUNCATED:
@@ -267,7 +276,7 @@ class Lookup:
         upstream = self._next()
         if upstream is not None:
             # TCP that did not come to a reply before is not waited for a second time.
-            over_tcp = self._client_tcp and upstream not in self._tried
+            over_tcp = self._client_tcp and upstream not in self._tried and upstream.is_datagram
             return self._send(upstream, over_tcp, self._edns0, now)
         if self._truncated is not None or not self._is_anyone_silent():
             return self.give_up()
@@ -316,8 +325,9 @@ class Lookup:
             self._passed += 1
             failure = self._tried.get(upstream)
             if failure is None:
-                return upstream
-            if failure not in FINAL:
+                if upstream.is_datagram or upstream not in self._tried:
+                    return upstream
+            elif failure not in FINAL:
                 self._again.append(upstream)
         return self._again.pop(0) if self._again else None
 

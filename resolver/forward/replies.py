@@ -7,6 +7,7 @@ and never an exception.
 from __future__ import annotations
 
 import struct
+from collections.abc import Set
 from typing import NamedTuple
 
 from resolver.errors import WireError
@@ -26,7 +27,7 @@ from resolver.wire.constants import (
     SERVFAIL,
     TC,
 )
-from resolver.wire.query import Query
+from resolver.wire.query import Query, scan
 from resolver.wire.records import Record, walk
 from resolver.wire.reply import ede_option, opt_record
 
@@ -38,6 +39,10 @@ _OPT = struct.Struct("!BHHIH")
 _EMPTY_OPT = _OPT.pack(0, OPT, EDNS_UDP_SIZE, 0, 0)
 HOP_OPTIONS = frozenset((10, 11, 12))
 """COOKIE, edns-tcp-keepalive, Padding: between two neighbours, and no matter of the answer."""
+CLIENT_SUBNET = 8
+"""Where the client is (RFC 7871)."""
+_NOT_ASKED_FOR = HOP_OPTIONS | {CLIENT_SUBNET}
+_ONLY_CLIENT_SUBNET = frozenset((CLIENT_SUBNET,))
 _OPTION = struct.Struct("!HH")
 _OPT_SIZE_OFFSET = 3  # in an OPT record: the UDP size, where other records have their class
 _POINTER = 0xC0
@@ -109,13 +114,45 @@ def upstream_query(query: Query, query_id: int, edns0: bool) -> bytes:
     return own_id + wire[2:end]
 
 
+def without_client_subnet(query: Query) -> Query:
+    """The query as it would be had the client not said where it is.
+
+    Its question is then as anybody's, and may share their answer. The client hears nothing of it: a reply without the
+    option is that of a resolver that does not speak it (RFC 7871 7.2.2). Further records may be a signature over the
+    whole: such a message stays as it is.
+    """
+    edns = query.edns
+    if edns is None or not edns.has_options or query.wire[4:HEADER_SIZE] != _ONLY_ONE_ADDITIONAL:
+        return query
+    start = edns.offset + _OPT.size
+    end = start + _NUMBER.unpack_from(query.wire, start - 2)[0]
+    options = _without(query.wire[start:end], _ONLY_CLIENT_SUBNET)
+    if len(options) == end - start:
+        return query
+    stripped = scan(query.wire[: start - 2] + _NUMBER.pack(len(options)) + options)
+    return stripped if isinstance(stripped, Query) else query
+
+
+def _has_client_subnet(query: Query) -> bool:
+    edns = query.edns
+    if edns is None or not edns.has_options:
+        return False
+    start = edns.offset + _OPT.size
+    options = query.wire[start : start + _NUMBER.unpack_from(query.wire, start - 2)[0]]
+    return len(_without(options, _ONLY_CLIENT_SUBNET)) < len(options)
+
+
 def without_hop_options(options: bytes) -> bytes:
     """EDNS options without those that are between two neighbours; ``options`` are whole, as the scan has made sure."""
+    return _without(options, HOP_OPTIONS)
+
+
+def _without(options: bytes, codes: Set[int]) -> bytes:
     kept = []
     position = 0
     while position < len(options):
         code, size = _OPTION.unpack_from(options, position)
-        if code not in HOP_OPTIONS:
+        if code not in codes:
             kept.append(options[position : position + 4 + size])
         position += 4 + size
     return b"".join(kept)
@@ -162,7 +199,8 @@ def fit(query: Query, reply: bytes, limit: int, ede: tuple[int, str] | None = No
 
     TC is set when answers had to be left out. Id, question, RD and CD are the client's, RA is set; AD stays for a
     client that asked for it (RFC 6840 5.8). An OPT is hop by hop (RFC 6891 6.1.1): a client that sent one gets one,
-    last, with our UDP size, its own DO and the upstream's options; no other client does. Never raises for a reply that
+    last, with our UDP size, its own DO and the upstream's options but those between two neighbours, and a client subnet
+    only when it sent one; no other client does. Never raises for a reply that
     `verify` accepted.
     """
     start = query.question_end
@@ -187,7 +225,11 @@ def fit(query: Query, reply: bytes, limit: int, ede: tuple[int, str] | None = No
             additionals += len(moved) - records_behind
         if edns is not None:
             ttl = opt.ttl & ~DO | (DO if edns.do else 0)
-            options = reply[opt.rdata_offset : opt.end] + (b"" if ede is None else ede_option(ede))
+            options = reply[opt.rdata_offset : opt.end]
+            if options:
+                options = _without(options, HOP_OPTIONS if _has_client_subnet(query) else _NOT_ASKED_FOR)
+            if ede is not None:
+                options += ede_option(ede)
             tail = _OPT.pack(0, OPT, EDNS_UDP_SIZE, ttl, len(options)) + options
         elif opt.ttl >> 24:  # the rcode's upper bits go with the OPT, and what is left would be another rcode
             flags = flags & ~RCODE_MASK | SERVFAIL

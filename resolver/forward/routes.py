@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from resolver.forward.upstreams import Upstream
@@ -49,6 +49,10 @@ class Routes:
 
     def __init__(self, routes: Iterable[Route] = ()) -> None:
         self._by_suffix = {suffix: route for route in routes for suffix in route.suffixes}
+
+    def __iter__(self) -> Iterator[Route]:
+        """Each route that counts, once."""
+        return iter({id(route): route for route in self._by_suffix.values()}.values())
 
     def find(self, key: WireName) -> Route | None:
         """The route of a folded name: that of its longest suffix that has one; None when there is none."""

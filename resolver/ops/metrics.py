@@ -32,6 +32,10 @@ class UpstreamCounts(Protocol):
     """What one upstream was asked and how it did."""
 
     requests: int
+    connections: int
+    reused: int
+    other_case: int
+    looping: int
     latency: Histogram
 
     @property
@@ -67,14 +71,28 @@ class CacheCounts(Protocol):
         """How many replies there are."""
 
 
+class GuardCounts(Protocol):
+    """What the rebinding guard did."""
+
+    blocked: int
+
+
 class LookupCounts(Protocol):
     """Look-ups before they come to an upstream."""
 
     shared: int
 
     @property
+    def refused(self) -> Mapping[Any, int]:
+        """Those turned away, by the bound that they met."""
+
+    @property
     def cache(self) -> CacheCounts:
         """The cache."""
+
+    @property
+    def guard(self) -> GuardCounts:
+        """The rebinding guard."""
 
 
 class Readings(Protocol):
@@ -193,18 +211,38 @@ class PydnsCollector:
         yield CounterMetricFamily("pydns_panics", "Queries that met an error of pydns itself.", value=stats.failures)
 
     def _upstreams(self, upstreams: Mapping[str, UpstreamCounts]) -> Iterator[Metric]:
-        from prometheus_client.core import CounterMetricFamily
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         requests = CounterMetricFamily("pydns_forward_requests", "Queries sent, by upstream.", labels=["to"])
         failures = CounterMetricFamily(
             "pydns_forward_failures", "Queries that an upstream failed, by reason.", labels=["to", "reason"]
         )
+        opened = CounterMetricFamily(
+            "pydns_forward_connections", "Connections that were opened for queries, by upstream.", labels=["to"]
+        )
+        reused = CounterMetricFamily(
+            "pydns_forward_connection_reuses", "Queries that took a connection that was there.", labels=["to"]
+        )
+        other_case = CounterMetricFamily(
+            "pydns_forward_other_case", "Replies ignored for not repeating the letter case sent.", labels=["to"]
+        )
+        looping = GaugeMetricFamily(
+            "pydns_forward_looping", "1 while an upstream is not asked because it leads back to pydns.", labels=["to"]
+        )
         for to, counts in upstreams.items():
+            looping.add_metric([to], float(counts.looping > 0))
             requests.add_metric([to], counts.requests)
+            opened.add_metric([to], counts.connections)
+            reused.add_metric([to], counts.reused)
+            other_case.add_metric([to], counts.other_case)
             for reason, count in sorted(dict(counts.failures).items()):
                 failures.add_metric([to, reason], count)
         yield requests
         yield failures
+        yield opened
+        yield reused
+        yield other_case
+        yield looping
         yield _histogram(
             "pydns_forward_request_duration_seconds",
             "From a query's departure to the upstream's reply.",
@@ -228,6 +266,17 @@ class PydnsCollector:
             yield CounterMetricFamily(f"pydns_cache_{name}", documentation, value=count)
         yield CounterMetricFamily(
             "pydns_forward_shared", "Questions answered by a look-up that was under way already.", value=lookups.shared
+        )
+        refused = CounterMetricFamily(
+            "pydns_forward_refused", "Questions turned away because of too many look-ups, by bound.", labels=["bound"]
+        )
+        for bound in ("all", "share", "client"):
+            refused.add_metric([bound], lookups.refused.get(bound, 0))
+        yield refused
+        yield CounterMetricFamily(
+            "pydns_rebinding_blocked",
+            "Replies with private addresses that were not passed on.",
+            value=lookups.guard.blocked,
         )
 
     def _reloads(self, reloads: Mapping[str, ReloadCounts]) -> Iterator[Metric]:

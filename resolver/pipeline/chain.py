@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from resolver.forward.routes import Routes
 from resolver.pipeline.outcome import Decision, Forward, Question, Reply
 from resolver.pipeline.stages import ExtraHosts, ForwardPolicy, InternalNames, RegistryNames, ReverseNames, StaticZones
 from resolver.registry.model import Origin
@@ -46,6 +47,11 @@ class Chain:
     def of(cls, internal: InternalNames, forward: ForwardPolicy) -> Chain:
         """The answer contract, with the two stages that have settings."""
         return cls((ExtraHosts(), internal, RegistryNames(), ReverseNames(), StaticZones(), forward))
+
+    @property
+    def routes(self) -> Routes:
+        """Who is asked for which names."""
+        return next((stage.routes for stage in self.stages if isinstance(stage, ForwardPolicy)), Routes())
 
     def resolve(self, query: Query, view: View) -> Decision:
         """Who answers a query, and what; never raises."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from resolver.forward.upstreams import Upstream
-from resolver.registry.model import Origin
+from resolver.registry.model import IPNetwork, Origin
 from resolver.wire.name import WireName
 from resolver.wire.reply import Answer
 from resolver.wire.rrset import RRset
@@ -46,6 +46,8 @@ class Forward:
     """The asker's own upstreams; empty for everybody's."""
     upstreams: tuple[Upstream, ...] = ()
     """Those of a route, before all others."""
+    within: tuple[IPNetwork, ...] | None = None
+    """For an asker that is only on internal networks their subnets: nobody outside them may be asked."""
     why: str = ""
     """The route, for a person."""
     chased: tuple[RRset, ...] = ()

@@ -6,7 +6,7 @@ A stage is handed a view and never the registry. It answers from what is compile
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from resolver.forward.routes import Route, Routes, Target
 from resolver.pipeline.outcome import Forward, Question, Reply
@@ -16,6 +16,7 @@ from resolver.views import Match, View, reverse_apex
 from resolver.wire.constants import (
     AAAA,
     ANY,
+    EDE_BLOCKED,
     EDE_PROHIBITED,
     HTTPS,
     MX,
@@ -58,6 +59,17 @@ _ADDRESS_TYPES = frozenset((A, AAAA, SVCB, HTTPS, ANY))
 _HOST_TYPES = frozenset((A, AAAA, MX, SRV, SVCB, HTTPS, ANY))
 """What is asked about a host or a service: for a single label these are never forwarded. NS, SOA, DS, DNSKEY and the
 like are asked about top-level domains, and are."""
+
+
+def kept_inside(forward: Forward) -> Reply:
+    """What is said when nobody is left who might be asked for somebody on internal networks only (design.md 2.6)."""
+    text = "this client is only on internal networks"
+    if forward.servers:
+        text += ", and its servers are not on them"
+    return Reply(
+        Answer(SERVFAIL, forward.chased, authoritative=bool(forward.chased), ede=(EDE_PROHIBITED, text)),
+        why=f"{text}; {forward.why}" if forward.why else "",
+    )
 
 
 def negative(rcode: int, apex: WireName, view: View, *, authoritative: bool = False) -> Answer:
@@ -272,18 +284,18 @@ class ForwardPolicy:
         if is_single and not self.forward_single_labels and question.qtype in _HOST_TYPES:
             why = "nobody in this view has this name, and a single label is not forwarded (answers.single_label)"
             return Reply(negative(NXDOMAIN, ROOT, view), why=why)
-        if view.is_internal and not view.servers:
-            text = "this client is only on internal networks"
-            return Reply(Answer(SERVFAIL, ede=(EDE_PROHIBITED, text)))
         if route is None or view.servers:
-            return Forward(question, view.servers)
-        return Forward(question, upstreams=route.upstreams, why=f"the route for {route.shown}")
+            return Forward(question, view.servers, within=view.within)
+        return Forward(question, upstreams=route.upstreams, within=view.within, why=f"the route for {route.shown}")
 
     def _kept_here(self, route: Route, view: View) -> Reply | None:
         """The reply for names that no upstream is to hear of."""
         if route.target is Target.NEVER:
             why = f'the route for {route.shown} is "never"'
-            return Reply(negative(NXDOMAIN, route.suffixes[0], view), why=why)
+            answer = replace(
+                negative(NXDOMAIN, route.suffixes[0], view), ede=(EDE_BLOCKED, f"{route.shown} is blocked here")
+            )
+            return Reply(answer, why=why)
         if route.target is Target.REFUSE:
             text = f"names below {route.shown} are refused here"
             return Reply(Answer(REFUSED, ede=(EDE_PROHIBITED, text)), why=f'the route for {route.shown} is "refuse"')

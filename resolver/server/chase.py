@@ -7,7 +7,7 @@ sees; it is imported on the first such answer only.
 from __future__ import annotations
 
 from resolver.pipeline.outcome import Forward
-from resolver.wire.constants import CLASS_IN, HEADER_SIZE, RCODE_MASK, SERVFAIL, TC
+from resolver.wire.constants import CLASS_IN, EDE_OTHER, HEADER_SIZE, RCODE_MASK, SERVFAIL, TC
 from resolver.wire.name import WireName
 from resolver.wire.query import Query, scan
 from resolver.wire.reply import Answer, compose
@@ -25,15 +25,20 @@ def query_for(query: Query, forward: Forward) -> Query:
     return asked
 
 
-def join(query: Query, chased: tuple[RRset, ...], reply: bytes, limit: int) -> bytes:
-    """The reply to the client: the CNAME records that led away, then what the upstream said about their target."""
+def join(
+    query: Query, chased: tuple[RRset, ...], reply: bytes, limit: int, ede: tuple[int, str] | None = None
+) -> bytes:
+    """The reply to the client: the CNAME records that led away, then what the upstream said about their target.
+
+    ``ede`` is an extended error of our own; without one the upstream's first is passed on.
+    """
     import dns.exception
     import dns.message
 
     try:
         message = dns.message.from_wire(reply, ignore_trailing=True)
     except dns.exception.DNSException:
-        return compose(query, Answer(SERVFAIL, chased, ede=(0, "the upstream's reply cannot be read")), limit)
+        return compose(query, Answer(SERVFAIL, chased, ede=(EDE_OTHER, "the upstream's reply cannot be read")), limit)
     sections = []
     for section in (message.answer, message.authority):
         rrsets = []
@@ -46,5 +51,7 @@ def join(query: Query, chased: tuple[RRset, ...], reply: bytes, limit: int) -> b
     rcode = int(message.rcode())
     if query.edns is None and rcode > RCODE_MASK:  # its upper bits go with the OPT, and what is left would be another
         rcode = SERVFAIL
-    joined = compose(query, Answer(rcode, chased + answer, authority), limit)
+    if ede is None and (told := message.extended_errors()):
+        ede = int(told[0].code), told[0].text or ""
+    joined = compose(query, Answer(rcode, chased + answer, authority, ede=ede), limit)
     return joined[:2] + bytes((joined[2] | reply[2] & _TC_OCTET,)) + joined[3:]

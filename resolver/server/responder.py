@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from resolver.counters import OTHER_TYPE, TCP4, ServerStats
 from resolver.forward.forwarder import Done, Outcome, no_namespace
+from resolver.forward.inside import inside
+from resolver.forward.loops import Loops
 from resolver.forward.policy import ForwardOptions
-from resolver.forward.replies import fit
+from resolver.forward.replies import fit, without_client_subnet
+from resolver.forward.system_names import without_system
 from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Upstream
 from resolver.pipeline.chain import Chain
-from resolver.pipeline.outcome import Forward, Reply
+from resolver.pipeline.outcome import Decision, Forward, Reply
+from resolver.pipeline.stages import kept_inside
 from resolver.server import chase
 from resolver.views import View, Views
 from resolver.wire.constants import (
@@ -27,12 +31,14 @@ from resolver.wire.constants import (
     FORMERR,
     MAX_MESSAGE_SIZE,
     NOTIMP,
+    NXDOMAIN,
     OPCODE_MASK,
     RCODE_MASK,
     REFUSED,
     SERVFAIL,
     TYPE_NAMES,
 )
+from resolver.wire.name import WireName, suffixes_of
 from resolver.wire.query import Query, Verdict, scan
 from resolver.wire.ready import Ready
 from resolver.wire.reply import Answer, compose, error_reply, pack
@@ -70,10 +76,48 @@ class State:
     pin: Pin | None = None
     in_namespace: SocketFactory = no_namespace
     """Makes the sockets for upstreams that are asked from inside the asker's namespace."""
+    host_servers: tuple[Upstream, ...] | None = None
+    """Whom the host's own programs ask, for what its name service cannot be; None when that is nobody's upstream."""
+
+    passes_client_subnet: bool = False
+    """True: where a client says it is (RFC 7871) upstreams are told."""
+    rebinding_allowed: frozenset[WireName] = frozenset()
+    """Folded suffixes below which the rebinding guard, when it is on, lets private addresses pass."""
+
+    def decide(self, query: Query, view: View) -> Decision:
+        """What becomes of a query: what the chain says, unless there is nobody who might be asked."""
+        decision = self.chain.resolve(query, view)
+        outcome = decision.outcome
+        if isinstance(outcome, Forward) and outcome.within is not None and not self.upstreams_for(outcome):
+            return Decision(kept_inside(outcome), decision.stage)
+        return decision
 
     def upstreams_for(self, forward: Forward) -> tuple[Upstream, ...]:
-        """Who is asked: the route's upstreams, the asker's own, or everybody's."""
-        return forward.upstreams or (self.own_upstreams(forward.servers) if forward.servers else self.upstreams)
+        """Who is asked: the route's upstreams, the asker's own, or everybody's.
+
+        For an asker on internal networks only those within; of everybody's then those that its namespace had before us.
+        """
+        if forward.within is not None:
+            own = forward.upstreams or (self.own_upstreams(forward.servers) if forward.servers else ())
+            return inside(own or tuple(one for one in self.upstreams if one.in_namespace), forward.within)
+        found = forward.upstreams or (self.own_upstreams(forward.servers) if forward.servers else self.upstreams)
+        if self.host_servers is None:
+            return found
+        return without_system(found, forward.question.key, forward.question.qtype, self.host_servers)
+
+    def options_for(self, forward: Forward) -> ForwardOptions:
+        """How they are asked.
+
+        Whoever writes a route wants the private addresses behind it; a resolver on an internal network has no others.
+        """
+        options = self.options
+        if options.is_guarded and (
+            forward.upstreams
+            or forward.within is not None
+            or not self.rebinding_allowed.isdisjoint(suffixes_of(forward.question.key))
+        ):
+            return replace(options, is_guarded=False)
+        return options
 
     def view_of(self, host: str) -> View:
         """The view of a client by its address."""
@@ -93,6 +137,7 @@ class Resolver(Protocol):
         done: Done,
         options: ForwardOptions,
         in_namespace: SocketFactory,
+        client: Hashable | None,
     ) -> None:
         """As `Forwarder.resolve`."""
 
@@ -100,8 +145,10 @@ class Resolver(Protocol):
 class Responder:
     """Answers messages from the current state."""
 
-    def __init__(self, state: State, forwarder: Resolver, stats: ServerStats | None = None) -> None:
-        """``stats`` are given where several responders count together."""
+    def __init__(
+        self, state: State, forwarder: Resolver, stats: ServerStats | None = None, loops: Loops | None = None
+    ) -> None:
+        """``stats`` are given where several responders count together; ``loops`` waits for what leads back to us."""
         self.stats = stats or ServerStats()
         self.in_flight = 0
         """Queries that wait for an upstream."""
@@ -109,6 +156,7 @@ class Responder:
         """Grows when the state is swapped: ready tables found before are no longer good."""
         self._state = state
         self._forwarder = forwarder
+        self._loops = loops
 
     @property
     def state(self) -> State:
@@ -182,12 +230,16 @@ class Responder:
         return reply[:2] + bytes((reply[2] | opcode,)) + reply[3:]
 
     def _answer(self, query: Query, host: str, transport: int, send: Send, started: float) -> None:
+        loops = self._loops
+        if loops is not None and loops.awaited and loops.came_back(query.key):
+            self._finish(compose(query, Answer(NXDOMAIN), _limit(query, transport)), NXDOMAIN, "loop", send, started)
+            return
         state = self._state
         view = state.view_of(host)
-        decision = state.chain.resolve(query, view)
+        decision = state.decide(query, view)
         outcome = decision.outcome
         if isinstance(outcome, Forward):
-            self._forward(query, outcome, state, transport, send, started)
+            self._forward(query, outcome, state, host, transport, send, started)
             return
         self._finish(
             self._reply(query, outcome, decision.stage, view, transport),
@@ -216,8 +268,10 @@ class Responder:
         return query.wire[:2] + packed.variants[turn % len(packed.variants)]
 
     def _forward(
-        self, query: Query, forward: Forward, state: State, transport: int, send: Send, started: float
+        self, query: Query, forward: Forward, state: State, host: str, transport: int, send: Send, started: float
     ) -> None:
+        if not state.passes_client_subnet:
+            query = without_client_subnet(query)
         asked = chase.query_for(query, forward) if forward.chased else query
         upstreams = state.upstreams_for(forward)
         limit = _limit(query, transport)
@@ -229,7 +283,7 @@ class Responder:
                     rcode = REFUSED if outcome.refused else SERVFAIL
                     reply = compose(query, Answer(rcode, forward.chased, ede=outcome.ede), limit)
                 elif forward.chased:
-                    reply = chase.join(query, forward.chased, outcome.reply, limit)
+                    reply = chase.join(query, forward.chased, outcome.reply, limit, outcome.ede)
                 else:
                     reply = fit(query, outcome.reply, limit, outcome.ede)
             except Exception:
@@ -239,7 +293,15 @@ class Responder:
             self._finish(reply, reply[3] & RCODE_MASK, stage, send, started)
 
         self.in_flight += 1
-        self._forwarder.resolve(asked, upstreams, transport >= TCP4, done, state.options, state.in_namespace)
+        self._forwarder.resolve(
+            asked,
+            upstreams,
+            transport >= TCP4,
+            done,
+            state.options_for(forward),
+            state.in_namespace,
+            (self, host),
+        )
 
     def _finish(self, reply: bytes, rcode: int, stage: str, send: Send, started: float) -> None:
         self.stats.responses[rcode, stage] += 1

@@ -16,7 +16,7 @@ from itertools import chain, count
 from typing import TypeVar
 
 from resolver.errors import Fault
-from resolver.forward.upstreams import parse_upstream
+from resolver.forward.upstreams import parse_nameserver
 from resolver.registry.model import SHORT_ID_LENGTH, Endpoint, IPNetwork, Network, Origin
 from resolver.sources.base import parse_name
 from resolver.wire.constants import MAX_LABEL_SIZE
@@ -166,7 +166,7 @@ def _servers(addresses: Iterable[str], place: str, line: int, faults: list[Fault
     """The addresses at which a server can be asked."""
     for address in dict.fromkeys(addresses):
         try:
-            parse_upstream(address)
+            parse_nameserver(address)
         except ValueError as error:
             faults.append(_warning(place, line, f"{error}; it is left out", "name one server's address"))
         else:

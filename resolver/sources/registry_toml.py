@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from resolver.errors import Fault
-from resolver.forward.upstreams import parse_upstream
+from resolver.forward.upstreams import parse_nameserver
 from resolver.intake.convert import Report, faults_at, to_struct
 from resolver.intake.toml import Lines, Path, parse
 from resolver.registry.model import SHORT_ID_LENGTH, Contribution, Endpoint, Network, Origin, Port
@@ -168,7 +168,7 @@ class _Reader:
     def _servers(self, servers: list[str], path: Path) -> tuple[str, ...]:
         for text in servers:
             try:
-                parse_upstream(text)
+                parse_nameserver(text)
             except ValueError as error:
                 self.report(path, str(error), "write it like 10.0.0.53 or [fd00::53]:5353")
         return tuple(servers)

@@ -7,7 +7,9 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -19,6 +21,7 @@ from resolver.sources.zonefiles import load_zones
 from tests.cli.program import PYDNS, SHIPPED, environment
 from tests.docs.pages import PAGES, Block, blocks, shown
 from tests.scenarios.live import ROOT, Live
+from tests.unit.forward.authority import Authority
 
 README = ROOT / "README.md"
 TROUBLES = ROOT / "docs" / "troubleshooting.md"
@@ -29,6 +32,13 @@ KEY = re.compile(r"^(\w+)( *= )", re.MULTILINE)
 TABLE = re.compile(r"^\[(\w+)", re.MULTILINE)
 
 
+@cache
+def certificate() -> str:
+    """For the examples that name a file with certificates."""
+    with TemporaryDirectory() as folder:
+        return Authority(Path(folder) / "ca").pem
+
+
 def faults_of(text: str, folder: Path) -> tuple[Fault, ...]:
     """What the reader that the block is meant for says of it."""
     if "[networks." in text:
@@ -36,6 +46,8 @@ def faults_of(text: str, folder: Path) -> tuple[Fault, ...]:
     for name in ("networks.toml", "docker", "zones"):
         if not (folder / name).exists():
             (folder / name).mkdir()
+    if not (folder / "ca.pem").exists():
+        (folder / "ca.pem").write_text(certificate())
     config = folder / "block.toml"
     config.write_text(text)
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+import dns.edns
 import msgspec
 import pytest
 
@@ -14,11 +15,13 @@ from resolver.cli.main import COMMANDS, cli
 from resolver.cli.options import KEYS
 from resolver.config.schema import ConfigSpec
 from resolver.sources.registry_toml import EndpointSpec, NetworkSpec
+from resolver.wire import constants
 from tests.docs.pages import PAGES, anchors, links, rows
 from tests.scenarios.live import ROOT
 
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 REGISTRY = ROOT / "docs" / "registry.md"
+TROUBLES = ROOT / "docs" / "troubleshooting.md"
 CODE = re.compile(r"`([^`]+)`")
 
 
@@ -118,6 +121,24 @@ def test_no_command_has_a_variable_of_its_own(name: str) -> None:
 def test_the_registry_page_lists_every_key(heading: str, spec: type[msgspec.Struct], besides: set[str]) -> None:
     listed = {CODE.findall(row[0])[0] for row in rows(REGISTRY, heading) if row[0].startswith("`")}
     assert listed == set(spec.__struct_fields__) - besides
+
+
+def test_the_troubles_page_lists_every_extended_error_by_its_name() -> None:
+    listed = set()
+    for code, *_ in rows(TROUBLES, "EDE"):
+        found = re.fullmatch(r"(\d+) \((.+)\)", code)
+        assert found, code
+        listed.add((int(found[1]), found[2].upper().replace(" ", "_")))
+    said = {value for name, value in vars(constants).items() if name.startswith("EDE_")}
+    assert listed == {(code, dns.edns.EDECode(code).name) for code in said}
+
+
+def test_no_extended_error_is_said_by_number() -> None:
+    """Else the table would not know of it."""
+    source = "\n".join(path.read_text() for path in (ROOT / "resolver").rglob("*.py"))
+    assert re.findall(r"\bede=\(\d+", source) == []
+    names = [name for name in vars(constants) if name.startswith("EDE_")]
+    assert [name for name in names if len(re.findall(rf"\b{name}\b", source)) < 2] == [], "defined, and never said"
 
 
 def test_the_readme_lists_every_command() -> None:

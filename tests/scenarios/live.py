@@ -235,7 +235,12 @@ class Live:
         self.tables: dict[str, dict[str, object]] = {
             "server": {"listen": list(listen)},
             "registry": {"files": [str(self.registry)], "zones": [str(self.zones)]},
-            "forward": {"resolv_conf": str(self.resolv_conf), "upstreams": list(upstreams)},
+            "forward": {
+                "resolv_conf": str(self.resolv_conf),
+                "upstreams": list(upstreams),
+                # Upstreams of tests count what they are asked.
+                "loop_detection": False,
+            },
             "metrics": {"listen": "127.0.0.1:0"},
         }
         for table, keys in (settings or {}).items():

@@ -114,7 +114,7 @@ def test_upstreams_are_counted_by_address(serve: Serve) -> None:
             assert answers(live.udp(f"name-{number}.example.")) == ["192.0.2.1"]
         assert live.count("pydns_forward_requests_total", to=dead) < 5, "it is down from the first on, but for probes"
         assert live.count("pydns_forward_failures_total", to=dead, reason="connection_refused") >= 1
-        assert live.count("pydns_forward_requests_total", to=str(good)) == 5
+        assert live.count("pydns_forward_requests_total", to=str(good)) >= 5, "one more for each that was slow"
         assert live.count("pydns_forward_request_duration_seconds_count", to=str(good)) == 5
         assert live.count("pydns_forward_failures_total", to=str(good)) == 0
         assert live.count("pydns_forward_in_flight") == 0

@@ -54,13 +54,13 @@ Rule = Callable[[Asked], Say]
 class Upstream:
     """A server on UDP and TCP."""
 
-    def __init__(self, rule: Rule | Say = ADDRESS, host: str = "127.0.0.1") -> None:
+    def __init__(self, rule: Rule | Say = ADDRESS, host: str = "127.0.0.1", port: int = 0) -> None:
         self.rule: Rule = rule if not isinstance(rule, Say) else lambda asked: rule
         self.asked: list[Asked] = []
         self._host = host
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._udp, self._tcp = _pair(host)
+        self._udp, self._tcp = bound_pair(host, port)
         self.port: int = self._udp.getsockname()[1]
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -81,6 +81,10 @@ class Upstream:
     def names(self) -> list[str]:
         """The names asked so far."""
         return [asked.name for asked in self.asked]
+
+    def distinct(self) -> list[str]:
+        """Each name once: on a loaded machine a query is sent again before its reply has been heard."""
+        return list(dict.fromkeys(self.names()))
 
     def times_asked(self, name: str) -> int:
         """How often a name was asked."""
@@ -169,12 +173,12 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._transport.sendto(message, addr)
 
 
-def _pair(host: str) -> tuple[socket.socket, socket.socket]:
-    """UDP and TCP sockets at the same port, which the kernel chose."""
+def bound_pair(host: str, port: int = 0) -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP sockets at the same port, which the kernel chose unless it is given."""
     for _ in range(50):
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        udp.bind((host, 0))
+        udp.bind((host, port))
         tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -15,11 +15,14 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
+from resolver.assembly import own_upstreams
+from resolver.forward.upstreams import Upstream
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.outcome import Decision, Forward, Reply
 from resolver.pipeline.stages import ForwardPolicy, InternalNames
 from resolver.registry.model import Contribution
 from resolver.registry.store import Store
+from resolver.server.responder import State
 from resolver.sources import hosts, registry_toml
 from resolver.views import View, Views, ViewSettings
 from resolver.wire.constants import CLASS_IN, MAX_MESSAGE_SIZE, RD, TYPE_NUMBERS
@@ -172,9 +175,12 @@ def ask(
     edns: bytes | None = None,
     flags: int = RD,
     rclass: int = CLASS_IN,
+    upstreams: tuple[Upstream, ...] = (),
 ) -> Told:
+    """What becomes of a question, where ``upstreams`` are everybody's."""
     asked = query(name, rtype, edns=edns, flags=flags, rclass=rclass)
-    decision = chain.resolve(asked, view)
+    views = Views(Store().snapshot, ZoneSet(()), ViewSettings())
+    decision = State(views, chain, upstreams, own_upstreams).decide(asked, view)
     if isinstance(decision.outcome, Forward):
         return Told(decision, None)
     wire = compose(asked, decision.outcome.answer, limit)

@@ -75,3 +75,42 @@ def test_options_without_a_server_count_where_others_are_asked(path: Path, caplo
     with caplog.at_level(logging.WARNING):
         assert host.refresh()
     assert (3.0, []) == (host.conf.timeout_s, caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_resolved"),
+    [
+        ("nameserver 127.0.0.53\noptions edns0 trust-ad\n", True),
+        ("nameserver 127.0.0.53\nnameserver 127.0.0.54\n", True),
+        ("nameserver 127.0.0.53\nnameserver 192.0.2.1\n", False),
+        ("nameserver 127.0.0.1\n", False),
+        ("search corp.example\n", False),
+    ],
+)
+def test_the_stub_of_systemd_resolved_is_known_by_its_address(path: Path, text: str, is_resolved: bool) -> None:
+    path.write_text(text)
+    host = followed(path)
+    assert is_resolved == host.is_resolved
+
+    path.unlink()
+    assert not host.refresh()
+    assert is_resolved == host.is_resolved, "a missing file takes nothing away"
+
+
+def test_a_file_of_systemd_resolved_is_known_by_its_place(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resolver.hostconf._WRITTEN_BY_RESOLVED", tmp_path / "run/systemd/resolve")
+    theirs = tmp_path / "run/systemd/resolve/resolv.conf"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text(path.read_text())
+    host = followed(path)
+    seen = [host.is_resolved]
+    path.unlink()
+    path.symlink_to("run/systemd/resolve/resolv.conf")
+    assert host.refresh(), "it says the same, but is another's"
+    seen.append(host.is_resolved)
+    path.unlink()
+    path.symlink_to(path.name)
+    assert not host.refresh(), "a link to itself is as a missing file"
+    assert [False, True, True] == [*seen, host.is_resolved]

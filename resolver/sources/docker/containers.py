@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resolver.errors import Fault
-from resolver.forward.upstreams import parse_upstream
+from resolver.forward.upstreams import parse_nameserver
 from resolver.registry.model import SHORT_ID_LENGTH, Port
 from resolver.sources.base import Complain, parse_address, parse_name
 from resolver.sources.docker.labels import NO_MARKS, Marks, read_labels
@@ -212,7 +212,7 @@ def _links(given: list[Any], complain: Complain) -> Iterator[tuple[str, str]]:
 def _servers(given: list[Any], complain: Complain) -> Iterator[str]:
     for server in given:
         try:
-            parse_upstream(text(server))
+            parse_nameserver(text(server))
         except ValueError as error:
             complain(str(error), "")
         else:

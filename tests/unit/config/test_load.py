@@ -47,6 +47,7 @@ def test_everything_has_a_default() -> None:
     assert ((shipped_zones() / "networks.toml",), (shipped_zones(),)) == (settings.registry_files, settings.zone_paths)
     assert (600, 10, False) == (settings.ttl, settings.negative_ttl, settings.forward_single_labels)
     assert (("docker.internal",), {"host": None, "gateway": None}) == (settings.internal_zones, settings.internal_names)
+    assert (0, True) == (settings.max_per_client, settings.detects_loops)
     assert (Path("/etc/resolv.conf"), (), 1024) == (settings.resolv_conf, settings.upstreams, settings.max_in_flight)
     assert (Address("127.0.0.1", 9153), frozenset()) == (settings.metrics, settings.is_stated)
 
@@ -85,6 +86,8 @@ names = { host = "192.0.2.1", gateway = "auto", both = ["192.0.2.2", "2001:db8::
 resolv_conf = "resolv.conf"
 upstreams = ["10.0.0.53", "[fd00::53]:5353"]
 max_in_flight = 9
+max_in_flight_per_client = 4
+loop_detection = false
 [metrics]
 listen = "off"
 """,
@@ -100,7 +103,8 @@ listen = "off"
         "both": (ipaddress.ip_address("192.0.2.2"), ipaddress.ip_address("2001:db8::2")),
     } == settings.internal_names
     assert (Upstream("10.0.0.53"), Upstream("fd00::53", 5353)) == settings.upstreams
-    assert (9, None) == (settings.max_in_flight, settings.metrics)
+    assert (9, 4, False) == (settings.max_in_flight, settings.max_per_client, settings.detects_loops)
+    assert settings.metrics is None
 
 
 def test_paths_in_the_file_are_relative_to_the_file(folder: Path) -> None:
@@ -209,9 +213,9 @@ def test_a_wrong_value_in_the_file_that_a_flag_overrides_does_not_count(folder: 
             ' (use letters, digits, hyphens and dots, or "auto")',
         ),
         (
-            '[forward]\nupstreams = ["tls://1.1.1.1"]\n',
-            "pydns.toml:2: forward.upstreams: tls:// upstreams are not there yet; write udp://ADDRESS or just the"
-            " address (write it like 10.0.0.53 or [fd00::53]:5353)",
+            '[forward]\nupstreams = ["quic://192.0.2.53"]\n',
+            "pydns.toml:2: forward.upstreams: quic:// is no kind of upstream; there are udp://, tcp://, tls:// and"
+            " https:// (write it like 10.0.0.53 or tls://10.0.0.53#NAME)",
         ),
         (
             '[forward]\nresolv_conf = ""\n',

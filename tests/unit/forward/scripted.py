@@ -108,11 +108,19 @@ def _replies(behaviour: str, query: dns.message.Message, wire: bytes, protocol: 
             return [(0, right.replace(b"wrongq", b"wrongr", 1))]
         case "wrongqok":
             return [(0, right.replace(b"wrongqok", b"wrongrok", 1)), (0.02, right)]
+        case "fold" | "foldok":
+            end = wire.index(b"\0", 12)
+            folded = right[:12] + right[12:end].lower() + right[end:]
+            return [(0, folded)] if behaviour == "fold" else [(0, _forged(folded)), (0.02, right)]
         case "qr0":
             return [(0, right[:2] + bytes((right[2] & 0x7F,)) + right[3:])]
         case "cutrr":
             return [(0, right[:-3])]
     return [(delay, right)]
+
+
+def _forged(reply: bytes) -> bytes:
+    return reply.replace(bytes((192, 0, 2, 1)), bytes((203, 0, 113, 1)))
 
 
 def _serve_udp(server: ScriptedServer, sock: socket.socket) -> None:

@@ -111,6 +111,17 @@ def test_records_of_another_name_are_no_answer() -> None:
     assert 60 == lifetime(reply_to(query, *led, rrset(60, name="b.example.com.")), query)
 
 
+def test_what_is_told_from_memory_is_not_authoritative() -> None:
+    query = query_of(ask())
+    said = answer(query, rrset(60))
+    said.flags |= dns.flags.AA
+    entry = entry_of(query, said.to_wire(), CacheSettings())
+
+    assert entry is not None
+    for told in (entry.counted_down(entry.stored_at), entry.stale()):
+        assert dns.message.from_wire(told).flags == said.flags & ~dns.flags.AA
+
+
 def test_what_is_not_to_be_kept() -> None:
     query = query_of(ask())
     truncated = answer(query, rrset(60))
@@ -121,6 +132,9 @@ def test_what_is_not_to_be_kept() -> None:
     assert lifetime(reply_to(query), query) is None, "NODATA without a SOA"
     assert lifetime(reply_to(query, rcode=3), query) is None, "NXDOMAIN without a SOA"
     assert lifetime(reply_to(query, authority=referral), query) is None
+    for other in ("example.com.", "ple.org.", "a.www.example.org."):
+        soa_of_others = rrset(60, "SOA", SOA.format(minimum=60), name=other)
+        assert lifetime(reply_to(query, authority=(soa_of_others,)), query) is None, "another zone's SOA"
     assert lifetime(reply_to(query, rrset(0)), query) is None
     assert lifetime(reply_to(query, rrset(60), rcode=5), query) is None
     assert lifetime(answer(query, rcode=16, payload=1232).to_wire(), query) is None, "an extended rcode"

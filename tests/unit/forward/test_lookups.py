@@ -62,7 +62,7 @@ def test_the_second_question_is_answered_from_the_cache() -> None:
         assert second.done()
         assert (False, True) == (first.is_cached, second.result().is_cached)
         assert "NOERROR" == rcode_of(second.result())
-        assert 1 == len(server.asked)
+        assert 1 == lookups.forwarder.lookups
 
     run(server, main)
 
@@ -74,7 +74,7 @@ def test_the_same_question_under_way_is_asked_once() -> None:
         outcomes = await asyncio.gather(*(asked(lookups, upstreams, "slow2") for _ in range(50)))
 
         assert {"NOERROR"} == {rcode_of(outcome) for outcome in outcomes}
-        assert (1, 49) == (len(server.asked), lookups.shared)
+        assert (1, 49) == (lookups.forwarder.lookups, lookups.shared)
 
     run(server, main)
 
@@ -141,10 +141,10 @@ def test_a_popular_name_is_fetched_before_its_time_is_over() -> None:
         entry.stored_at -= 0.95 * entry.ttl
         assert asked(lookups, upstreams, "ok").done()
         assert asked(lookups, upstreams, "ok").done()
-        await until(lambda: len(server.asked) == 2 and not lookups.forwarder.in_flight)
+        await until(lambda: lookups.forwarder.lookups == 2 and not lookups.forwarder.in_flight)
 
         (fresh,) = lookups.cache.entries()
-        assert (2, 1) == (len(server.asked), lookups.cache.prefetches)
+        assert (2, 1) == (lookups.forwarder.lookups, lookups.cache.prefetches)
         assert fresh.left_s(asyncio.get_running_loop().time()) > 50
 
     run(server, main)
@@ -157,7 +157,7 @@ def test_without_room_nothing_is_kept_and_everything_is_asked() -> None:
         for _ in range(3):
             await asked(lookups, upstreams, "ok")
 
-        assert 3 == len(server.asked)
+        assert 3 == lookups.forwarder.lookups
 
     run(server, main, CacheSettings(size=0))
 
@@ -209,7 +209,7 @@ def test_many_who_wait_are_told_in_slices() -> None:
         outcomes = await asyncio.gather(*(asked(lookups, upstreams, "slow2") for _ in range(1000)))
 
         assert {"NOERROR"} == {rcode_of(outcome) for outcome in outcomes}
-        assert 1 == len(server.asked)
+        assert 1 == lookups.forwarder.lookups
 
     run(server, main)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resolver.forward.failures import Failure
-from resolver.forward.memory import PROBE_MOST_S, Memory
+from resolver.forward.memory import FOLDS_CASE_S, PROBE_MOST_S, Memory
 from resolver.forward.upstreams import Upstream
 
 A, B = Upstream("192.0.2.1"), Upstream("192.0.2.2")
@@ -171,3 +171,17 @@ def test_where_the_fastest_is_asked_the_others_are_measured_now_and_then() -> No
     assert [A, B] == memory.due((A, B), 41.0, fastest=True)
     assert [] == memory.due((A, B), 42.0, fastest=True)
     assert [] == memory.due((A, B), 80.0)
+
+
+def test_who_folds_the_letter_case_is_remembered_for_an_hour() -> None:
+    """Nobody knows whether it was the server or a forger: but somebody was there."""
+    memory = Memory()
+    assert memory.repeats_case(A, 1000.0)
+
+    memory.repeated_case(A, 1000.0, did=False)
+    memory.silent(A, 0.5, overtaken=False, now=1000.1)
+    assert (False, False) == (memory.repeats_case(A, 1001.0), memory.is_down(A))
+    assert memory.repeats_case(A, 1000.0 + FOLDS_CASE_S)
+
+    memory.repeated_case(A, 1002.0, did=True)
+    assert memory.repeats_case(A, 1003.0), "the right one came after a forged one"

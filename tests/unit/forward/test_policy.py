@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from resolver.forward.failures import Failure, extended_error
 from resolver.forward.memory import Memory
 from resolver.forward.policy import BUDGET_S, Finish, ForwardOptions, Lookup, Send, Try, Wait
-from resolver.forward.upstreams import Upstream
+from resolver.forward.upstreams import Transport, Upstream
 from resolver.wire.constants import FORMERR, NOERROR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL
 
 A, B, C = (Upstream(f"192.0.2.{n}") for n in (1, 2, 3))
@@ -425,7 +425,7 @@ def test_a_server_that_does_not_take_our_opt_is_asked_without_it(rcode: int) -> 
 
 @given(
     data=st.data(),
-    servers=st.integers(0, 4),
+    servers=st.lists(st.sampled_from((Transport.UDP, Transport.UDP, Transport.TLS)), max_size=4),
     options=st.builds(
         ForwardOptions,
         timeout_s=st.floats(1.0, 30.0),
@@ -436,10 +436,10 @@ def test_a_server_that_does_not_take_our_opt_is_asked_without_it(rcode: int) -> 
     over_tcp=st.booleans(),
 )
 def test_every_look_up_ends_within_the_budget(
-    data: st.DataObject, servers: int, options: ForwardOptions, over_tcp: bool
+    data: st.DataObject, servers: list[Transport], options: ForwardOptions, over_tcp: bool
 ) -> None:
     """Any order of events comes to one end, at the deadline at the latest, with bounded tries."""
-    upstreams = tuple(Upstream(f"192.0.2.{n}") for n in range(1, servers + 1))
+    upstreams = tuple(Upstream(f"192.0.2.{n}", transport=transport) for n, transport in enumerate(servers, 1))
     script = Script(*upstreams, options=options, over_tcp=over_tcp, turn=7)
     for count in itertools.count():
         if isinstance(script.step, Finish):
@@ -461,7 +461,8 @@ def test_every_look_up_ends_within_the_budget(
 
     assert isinstance(script.step, Finish)
     assert (script.step.reply is None) == (script.step.ede is not None)
-    assert len(script.tries) <= 3 * servers * options.attempts
+    assert len(script.tries) <= 3 * len(servers) * options.attempts
+    assert all(attempt.upstream.is_datagram for attempt in script.tries if attempt.over_tcp)
 
 
 # That there is nothing, by the word of a later server
@@ -500,3 +501,69 @@ def test_nothing_by_the_second_counts_where_the_first_was_down_or_the_order_is_a
 
     assert isinstance(fastest.step, Finish)
     assert Finish(b"no", B, None) == Script(A, B, memory=down(A)).reply(NXDOMAIN, text=b"no").step
+
+
+# Upstreams on streams
+
+
+T, U = (Upstream(f"192.0.2.{n}", 853, transport=Transport.TLS) for n in (1, 2))
+
+
+@pytest.mark.parametrize("over_tcp", [False, True])
+def test_a_server_on_a_stream_is_asked_on_its_stream_alone(over_tcp: bool) -> None:
+    script = Script(T, over_tcp=over_tcp).fail(Failure.DISCONNECTED)
+
+    assert [(T, "udp"), (T, "udp")] == script.asked, "not over TCP: its transport is its own"
+    script.fail(Failure.DISCONNECTED)
+    assert isinstance(script.step, Finish)
+
+
+@pytest.mark.parametrize("over_tcp", [False, True])
+def test_what_a_stream_says_cut_short_is_taken_as_it_is(over_tcp: bool) -> None:
+    script = Script(T, A, over_tcp=over_tcp).reply(NOERROR, text=b"cut", tc=True)
+
+    assert Finish(b"cut", T, None) == script.step
+    assert 1 == len(script.tries)
+
+
+def test_a_silent_server_on_a_stream_is_not_asked_again() -> None:
+    """What travels on a stream is not lost; a datagram server beside it is asked once more."""
+    script = Script(T, A, options=ForwardOptions(attempts=3))
+    while not isinstance(script.step, Finish):
+        script.sleep()
+
+    assert [T, A, A, A] == [attempt.upstream for attempt in script.tries]
+    assert 1000.0 + BUDGET_S == script.now
+
+
+def test_a_server_on_a_stream_is_waited_for_as_long_as_it_has_been_measured() -> None:
+    memory = Memory()
+    for _ in range(20):
+        memory.replied(T, 0.1, None, 999.0)
+
+    assert 0.4 > Script(T, U, memory=memory).wake_in > 0.1
+
+
+@pytest.mark.parametrize("failure", [Failure.BAD_CERTIFICATE, Failure.NO_TLS])
+def test_a_server_that_cannot_prove_who_it_is_is_down_and_asked_no_more(failure: Failure) -> None:
+    script = Script(T, A).fail(failure)
+
+    assert script.memory.is_down(T)
+    assert [T, A] == [attempt.upstream for attempt in script.tries]
+    script.fail(Failure.CONNECTION_REFUSED).fail(Failure.CONNECTION_REFUSED)
+    assert [T, A, A] == [attempt.upstream for attempt in script.tries]
+
+
+def test_the_reason_is_in_the_extended_error() -> None:
+    script = Script(T)
+    script.step = script.lookup.failed(script.newest, Failure.BAD_CERTIFICATE, script.now, "certificate has expired")
+
+    assert Finish(None, None, (23, f"{T} has a bad certificate (certificate has expired)")) == script.step
+
+
+def test_a_reason_that_is_too_long_is_left_out() -> None:
+    failures = {T: Failure.NO_TLS, U: Failure.BAD_CERTIFICATE}
+
+    _, text = extended_error(failures, {T: "no tls", U: "x" * 100})
+
+    assert f"{T} failed the TLS handshake (no tls), {U} has a bad certificate" == text

@@ -89,9 +89,11 @@ def test_an_asker_with_servers_of_its_own_asks_those() -> None:
     assert ("10.0.0.53",) == ask(mynet("own"), "www.example.org").forwarded.servers
 
 
-def test_an_asker_with_servers_of_its_own_is_let_out_of_an_internal_network() -> None:
-    """Docker tries the servers of a container's namespace there too."""
-    assert ("10.9.9.9",) == ask(backend("rich"), "www.example.org").forwarded.servers
+def test_servers_elsewhere_do_not_let_an_asker_out_of_an_internal_network() -> None:
+    told = ask(backend("rich"), "www.example.org")
+
+    assert ("SERVFAIL", "forward") == (told.rcode, told.stage)
+    assert (18, "this client is only on internal networks, and its servers are not on them") == told.ede
 
 
 def test_the_host_is_on_no_network_and_so_on_no_internal_one() -> None:

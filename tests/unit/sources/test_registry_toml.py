@@ -204,8 +204,8 @@ ADDRESSES = 'addresses = ["172.18.0.2"]\n'
         ),
         (
             ADDRESSES + 'dns = ["ns.example.org"]',
-            "net.toml:5: networks.mynet.endpoints.db.dns: 'ns.example.org' is no address; an upstream is an IPv4 or"
-            " IPv6 address, not a name (write it like 10.0.0.53 or [fd00::53]:5353)",
+            "net.toml:5: networks.mynet.endpoints.db.dns: 'ns.example.org' is no address; a server without a scheme is"
+            " an IPv4 or IPv6 address, not a name (write it like 10.0.0.53 or [fd00::53]:5353)",
         ),
         (
             ADDRESSES + 'dns = ["224.0.0.1"]',
