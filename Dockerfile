@@ -41,6 +41,7 @@ RUN set -- --require-hashes -w /wheels -r offline/run.txt; \
     /build/bin/pip wheel -q --no-cache-dir "$@"; \
     /build/bin/pip install -q --no-cache-dir --no-index --find-links /wheels hatchling
 COPY pyproject.toml README.md LICENSE ./
+COPY tools/compile_lane.py tools/
 COPY resolver resolver
 COPY zones zones
 # From those wheels alone: what pydns needs to run, and not what built it, nor pip, nor what only a compiler reads.

@@ -14,10 +14,10 @@ from resolver.registry.index import SubnetIndex
 from resolver.registry.model import SHORT_ID_LENGTH, Endpoint, IPNetwork, Origin, Snapshot
 from resolver.registry.table import HostTable, NetworkTable, canonical_name
 from resolver.wire.name import IPAddress, WireName, fold, from_text, suffixes_of
-from resolver.wire.ready import ReadyTable
+from resolver.wire.ready import TCP_ROOM, ReadyTable, new_table
 from resolver.zones.model import ZoneSet
 
-TRANSPORTS = 4
+_ROOMS = (None, None, TCP_ROOM, TCP_ROOM)
 """UDP and TCP over IPv4 and IPv6: each has its own ready replies."""
 
 _MAX_CLIENTS = 65536
@@ -93,7 +93,7 @@ class View:
     """True for the host's view, which is on no network and sees all of them."""
     turns: dict[tuple[WireName, int], int] = field(default_factory=dict)
     """How often a question was answered, so that the next answer has its records in another order."""
-    ready: tuple[ReadyTable, ...] = field(default_factory=lambda: tuple(ReadyTable() for _ in range(TRANSPORTS)))
+    ready: tuple[ReadyTable, ...] = field(default_factory=lambda: tuple(new_table(room) for room in _ROOMS))
 
     @property
     def is_internal(self) -> bool:

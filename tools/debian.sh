@@ -4,9 +4,11 @@
 # their services. A dockerd that a test starts is its own (docs/testing.md).
 set -euo pipefail
 
-# tool:package; a tool is a command on the path, a path, or @module for one of python3's modules
+# tool:package; a tool is a command on the path, a path, @module for one of python3's modules, or %header for a header
+# of python3's
 demo=(dig:bind9-dnsutils nft:nftables ip:iproute2 nsenter:util-linux setpriv:util-linux dnsmasq:dnsmasq-base)
-bench=(dnsperf:dnsperf dnsmasq:dnsmasq-base unbound:unbound knotd:knot gcc:gcc ip:iproute2 nft:nftables)
+bench=(dnsperf:dnsperf dnsmasq:dnsmasq-base unbound:unbound knotd:knot gcc:gcc %Python.h:python3-dev ip:iproute2
+    nft:nftables)
 docker=(dockerd:docker.io /usr/bin/docker:docker.io busybox:busybox-static debootstrap:debootstrap)
 podman=(podman:podman crun:crun /usr/lib/podman/netavark:netavark /usr/lib/podman/aardvark-dns:aardvark-dns)
 services=(unbound.service knot.service named.service prometheus.service docker.service docker.socket containerd.service
@@ -29,6 +31,9 @@ for pair in "${wanted[@]}"; do
     tool=${pair%%:*}
     if [[ $tool == @* ]]; then
         "${PYTHON:-python3}" -c "import ${tool#@}" 2> /dev/null || missing[${pair#*:}]=1
+    elif [[ $tool == %* ]]; then
+        "${PYTHON:-python3}" -c "import os, sys, sysconfig
+sys.exit(not os.path.exists(sysconfig.get_path('include') + '/${tool#%}'))" || missing[${pair#*:}]=1
     else
         command -v "$tool" > /dev/null || missing[${pair#*:}]=1
     fi

@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from resolver import __version__
+from resolver import __version__, compiled
 from resolver.errors import PydnsError
 
 COMMANDS = {
@@ -76,7 +76,11 @@ class Commands(click.Group):
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, prog_name="pydns")
+@click.version_option(
+    __version__,
+    prog_name="pydns",
+    message=f"%(prog)s, version %(version)s, fast lane {'in Python' if compiled.lane is None else 'compiled'}",
+)
 def cli() -> None:
     """The resolver that Docker keeps at 127.0.0.11, as a program of its own.
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from resolver import compiled
 from resolver.errors import StartError
 from resolver.server.responder import Responder
 from resolver.server.tcp import TcpLimits, TcpListener
@@ -214,8 +215,17 @@ class Listeners:
     async def _start(self, udp: socket.socket, tcp: socket.socket) -> tuple[UdpListener, TcpListener]:
         loop = asyncio.get_running_loop()
         is_wildcard = udp.getsockname()[0] in WILDCARDS
-        udp_listener = (WildcardUdpListener if is_wildcard else UdpListener)(udp, self._responder)
+        answering = udp_listener(udp, self._responder, is_wildcard=is_wildcard)
         tcp_listener = TcpListener(tcp, self._responder, self._limits)
-        udp_listener.start(loop)
+        answering.start(loop)
         await tcp_listener.start(loop)
-        return udp_listener, tcp_listener
+        return answering, tcp_listener
+
+
+def udp_listener(sock: socket.socket, responder: Responder, *, is_wildcard: bool) -> UdpListener:
+    """The listener for a bound socket: on the compiled lane where there is one, else in Python."""
+    if compiled.lane is None:
+        return (WildcardUdpListener if is_wildcard else UdpListener)(sock, responder)
+    from resolver.server.lane import LaneUdpListener
+
+    return LaneUdpListener(sock, responder, is_wildcard=is_wildcard)

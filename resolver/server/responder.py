@@ -40,7 +40,6 @@ from resolver.wire.constants import (
 )
 from resolver.wire.name import WireName, suffixes_of
 from resolver.wire.query import Query, Verdict, scan
-from resolver.wire.ready import Ready
 from resolver.wire.reply import Answer, compose, error_reply, pack
 
 log = logging.getLogger(__name__)
@@ -181,11 +180,7 @@ class Responder:
 
     def ready(self, wire: bytes, host: str, transport: int) -> bytes | None:
         """The ready reply to a message, if there is one; the UDP listener looks it up by itself."""
-        entry = self._state.view_of(host).ready[transport].get(wire[2:])
-        if entry is None:
-            return None
-        entry.hits += 1
-        return wire[:2] + entry.next_reply()
+        return self._state.view_of(host).ready[transport].look_up(wire)
 
     def handle(self, wire: bytes, host: str, transport: int, send: Send) -> bool:
         """Answer one message from a client at address ``host``.
@@ -260,11 +255,8 @@ class Responder:
                 view.turns.clear()
             turn = view.turns.get((query.key, query.qtype), -1) + 1
             view.turns[query.key, query.qtype] = turn
-        if query.edns is None or not query.edns.has_options:
-            start = (turn + 1) % len(packed.variants)
-            variants = packed.variants[start:] + packed.variants[:start]
-            label = (query.qtype, outcome.answer.rcode, stage)
-            view.ready[transport].add(query.wire[2:], Ready(variants, label))
+        if outcome.answer.ede is None:
+            view.ready[transport].add(query, packed, turn + 1, (query.qtype, outcome.answer.rcode, stage))
         return query.wire[:2] + packed.variants[turn % len(packed.variants)]
 
     def _forward(

@@ -15,7 +15,7 @@ from typing import Any
 
 from resolver.counters import UDP4, UDP6
 from resolver.server.responder import Responder, Send
-from resolver.wire.ready import ReadyTable
+from resolver.wire.ready import COOKIE_HEAD, COOKIE_SIZE, PlainTable
 
 BATCH = 64
 """How many datagrams are answered before the loop gets its turn."""
@@ -41,7 +41,7 @@ class UdpListener:
         self._responder = responder
         self._transport = UDP6 if sock.family == socket.AF_INET6 else UDP4
         self._generation = responder.generation
-        self._tables: dict[str, ReadyTable] = {}
+        self._tables: dict[str, PlainTable] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._owed = 0
         """Queries that were taken and wait for an upstream."""
@@ -89,21 +89,25 @@ class UdpListener:
             except OSError:  # drained, or an ICMP error that concerns one client
                 break
             table = tables.get(client[0])
-            if table is not None and (entry := table.get(wire[2:])) is not None:
-                entry.hits += 1
-                hits += 1
-                try:
-                    send(wire[:2] + entry.next_reply(), client)
-                except OSError:
-                    self._responder.stats.unsent += 1
-                continue
+            if table is not None:
+                entry = table.get(wire[2:])
+                if entry is None and wire[-12:-COOKIE_SIZE] == COOKIE_HEAD:
+                    entry = table.with_cookie.get(wire[2:-COOKIE_SIZE])
+                if entry is not None:
+                    entry.hits += 1
+                    hits += 1
+                    try:
+                        send(wire[:2] + entry.next_reply(), client)
+                    except OSError:
+                        self._responder.stats.unsent += 1
+                    continue
             at = perf_counter()
             self._handle(wire, client, partial(self._send, client))
             slow_s += perf_counter() - at
         if hits:
             self._responder.stats.duration.observe((perf_counter() - started - slow_s) / hits, hits)
 
-    def _current_tables(self) -> dict[str, ReadyTable]:
+    def _current_tables(self) -> dict[str, PlainTable]:
         """Ready tables by client; thrown away when the state has been swapped."""
         if self._generation != self._responder.generation:
             self._generation = self._responder.generation
@@ -112,13 +116,20 @@ class UdpListener:
 
     def _handle(self, wire: bytes, client: Client, send: Send) -> None:
         host = client[0]
-        if host not in self._tables:
-            if len(self._tables) >= _MAX_CLIENTS:
-                self._tables.clear()
-            self._tables[host] = self._responder.state.view_of(host).ready[self._transport]
+        self._remember(host)
         self._owed += 1
         if not self._responder.handle(wire, host, self._transport, partial(self._settle, send)):
             self._owed -= 1
+
+    def _remember(self, host: str) -> None:
+        """See to it that the next query of this client finds the ready replies of its view."""
+        if host in self._tables:
+            return
+        if len(self._tables) >= _MAX_CLIENTS:
+            self._tables.clear()
+        table = self._responder.state.view_of(host).ready[self._transport]
+        if isinstance(table, PlainTable):
+            self._tables[host] = table
 
     def _settle(self, send: Send, reply: bytes) -> None:
         send(reply)
@@ -132,6 +143,20 @@ class UdpListener:
         except OSError:  # the client's matter: its route or its socket is gone, or ours is full
             self._responder.stats.unsent += 1
 
+    def _send_from(self, source: Ancillary, client: Client, reply: bytes) -> None:
+        try:
+            self._socket.sendmsg((reply,), source, 0, client)
+        except OSError:
+            self._responder.stats.unsent += 1
+
+
+def ask_for_destination(sock: socket.socket) -> None:
+    """Have the kernel tell with each datagram to which address it was sent."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
 
 class WildcardUdpListener(UdpListener):
     """The same on a socket bound to every address: a reply leaves from the address that was asked (RFC 1123 6.1.3.1).
@@ -141,10 +166,7 @@ class WildcardUdpListener(UdpListener):
 
     def __init__(self, sock: socket.socket, responder: Responder) -> None:
         super().__init__(sock, responder)
-        if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        ask_for_destination(sock)
 
     def drain(self) -> None:
         """Answer up to `BATCH` datagrams that wait in the socket."""
@@ -158,22 +180,15 @@ class WildcardUdpListener(UdpListener):
                 break
             source = _as_source(ancillary)
             table = tables.get(client[0])
-            if table is not None and (entry := table.get(wire[2:])) is not None:
-                entry.hits += 1
+            if table is not None and (reply := table.look_up(wire)) is not None:
                 hits += 1
-                self._send_from(source, client, wire[:2] + entry.next_reply())
+                self._send_from(source, client, reply)
                 continue
             at = perf_counter()
             self._handle(wire, client, partial(self._send_from, source, client))
             slow_s += perf_counter() - at
         if hits:
             self._responder.stats.duration.observe((perf_counter() - started - slow_s) / hits, hits)
-
-    def _send_from(self, source: Ancillary, client: Client, reply: bytes) -> None:
-        try:
-            self._socket.sendmsg((reply,), source, 0, client)
-        except OSError:
-            self._responder.stats.unsent += 1
 
 
 def _as_source(ancillary: Ancillary) -> Ancillary:

@@ -1,20 +1,51 @@
-"""Ready replies: the finished bytes of an answer, found by the bytes of its question.
+"""Ready replies: the finished bytes of an answer, found by its question (docs/adr/0001, 0020).
 
-The key is the whole query after its two octets of id, so letter case, flags and EDNS are part of it and come back right
-without being looked at. The table is bounded: when it is full the oldest entry goes, and no key is longer than a plain
-question with a bare OPT.
+There are two kinds of table with the same use. The compiled one (resolver/_lane.c) has one entry for a question
+however it is asked. `PlainTable` has one for each way to ask: its key is the whole query after its two octets of id, so
+that letter case, flags and EDNS are part of it and come back right without being looked at; of a cookie, which differs
+in each query, only the eight octets are left out. Both are bounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import cycle, repeat
+from typing import TYPE_CHECKING, Protocol
 
-from resolver.wire.constants import HEADER_SIZE, MAX_NAME_SIZE
+from resolver import compiled
+from resolver.wire.constants import HEADER_SIZE, MAX_MESSAGE_SIZE, MAX_NAME_SIZE
+from resolver.wire.query import Query
+
+if TYPE_CHECKING:
+    from resolver.wire.reply import Packed
 
 MAX_ENTRIES = 8192
-MAX_KEY_SIZE = HEADER_SIZE - 2 + MAX_NAME_SIZE + 4 + 11
+MAX_KEY_SIZE = HEADER_SIZE - 2 + MAX_NAME_SIZE + 4 + 11 + 4
 """Octets; without it 8,192 queries with 64 KiB of anything behind their question would stay for ever."""
+OPT_SIZE = 11
+"""Octets of an OPT without options, as the replies here have it."""
+COOKIE_SIZE = 8
+"""Octets of a client cookie (RFC 7873 4)."""
+COOKIE_HEAD = b"\0\x0a\0\x08"
+"""What stands before it: the option's code and its length."""
+
+Label = tuple[int, int, str]
+"""(type, rcode, stage): what hits are counted under."""
+
+
+class ReadyTable(Protocol):
+    """The ready replies of one view over one transport and address family."""
+
+    def add(self, query: Query, packed: Packed, turn: int, label: Label) -> None:
+        """Keep the reply that was packed for ``query``; next time it is the variant number ``turn``."""
+
+    def look_up(self, wire: bytes) -> bytes | None:
+        """The whole reply to a message, if there is one; counts a hit."""
+
+    def take_hits(self) -> Iterable[tuple[Label, int]]:
+        """(label, hits) since the last call, and start counting anew."""
+
+    def __len__(self) -> int: ...
 
 
 class Ready:
@@ -22,39 +53,81 @@ class Ready:
 
     __slots__ = ("hits", "label", "next_reply")
 
-    def __init__(self, variants: tuple[bytes, ...], label: tuple[int, int, str]) -> None:
+    def __init__(self, variants: tuple[bytes, ...], label: Label) -> None:
         turns = repeat(variants[0]) if len(variants) == 1 else cycle(variants)
         self.next_reply: Callable[[], bytes] = turns.__next__
         self.hits = 0
         """How often it was sent since somebody last took the count."""
         self.label = label
-        """(type, rcode, stage): what the hits are counted under."""
 
 
-class ReadyTable(dict[bytes, Ready]):
-    """Ready replies of one view over one transport and address family."""
+class PlainTable(dict[bytes, Ready]):
+    """A `ReadyTable` in Python. The UDP listener looks into it by itself, and into `with_cookie` after that."""
 
-    __slots__ = ("retired",)
+    __slots__ = ("retired", "with_cookie")
 
     def __init__(self) -> None:
         super().__init__()
+        self.with_cookie: dict[bytes, Ready] = {}
+        """Those of queries that end with a client cookie, by their bytes without it."""
         self.retired: list[Ready] = []
         """Entries that made room for newer ones and whose hits nobody has counted yet."""
 
-    def add(self, key: bytes, entry: Ready) -> None:
-        """Keep an entry, unless its key is too long; the oldest one goes when there are `MAX_ENTRIES`."""
+    def add(self, query: Query, packed: Packed, turn: int, label: Label) -> None:
+        """As `ReadyTable.add`; the oldest entry goes when there are `MAX_ENTRIES`."""
+        table: dict[bytes, Ready] = self
+        key = query.wire[2:]
+        if query.edns is not None and query.edns.has_options:
+            if not _ends_with_cookie(query):
+                return
+            table, key = self.with_cookie, key[:-COOKIE_SIZE]
         if len(key) > MAX_KEY_SIZE:
             return
-        if len(self) >= MAX_ENTRIES:
-            oldest = self.pop(next(iter(self)))
+        if len(table) >= MAX_ENTRIES:
+            oldest = table.pop(next(iter(table)))
             if oldest.hits:
                 self.retired.append(oldest)
-        self[key] = entry
+        table[key] = Ready(turned(packed.variants, turn), label)
 
-    def take_hits(self) -> Iterable[tuple[tuple[int, int, str], int]]:
-        """(label, hits) of every entry since the last call, and start counting anew."""
+    def look_up(self, wire: bytes) -> bytes | None:
+        """As `ReadyTable.look_up`."""
+        entry = self.get(wire[2:])
+        if entry is None and wire[-COOKIE_SIZE - 4 : -COOKIE_SIZE] == COOKIE_HEAD:
+            entry = self.with_cookie.get(wire[2:-COOKIE_SIZE])
+        if entry is None:
+            return None
+        entry.hits += 1
+        return wire[:2] + entry.next_reply()
+
+    def take_hits(self) -> Iterable[tuple[Label, int]]:
+        """As `ReadyTable.take_hits`."""
         retired, self.retired = self.retired, []
-        for entry in [*retired, *self.values()]:
+        for entry in [*retired, *self.values(), *self.with_cookie.values()]:
             if hits := entry.hits:
                 entry.hits -= hits
                 yield entry.label, hits
+
+
+def _ends_with_cookie(query: Query) -> bool:
+    """Whether the message ends with its OPT, and that has a client cookie and nothing else."""
+    assert query.edns is not None
+    begin = query.edns.offset + OPT_SIZE
+    return len(query.wire) == begin + 4 + COOKIE_SIZE and query.wire[begin : begin + 4] == COOKIE_HEAD
+
+
+def turned(variants: tuple[bytes, ...], turn: int) -> tuple[bytes, ...]:
+    """The variants beginning with the one whose turn it is."""
+    first = turn % len(variants)
+    return variants[first:] + variants[:first]
+
+
+TCP_ROOM = MAX_MESSAGE_SIZE
+
+
+def new_table(room: int | None) -> ReadyTable:
+    """A table for a transport that carries so many octets; None for UDP, where each query tells."""
+    if compiled.lane is None:
+        return PlainTable()
+    from resolver.wire.lane import LaneTable
+
+    return LaneTable(room or 0)

@@ -61,6 +61,8 @@ class Packed:
 
     variants: tuple[bytes, ...]
     truncated: bool
+    is_whole: bool = True
+    """False when records were left out, truncated or not."""
 
 
 def opt_record(edns: Edns, rcode: int, ede: tuple[int, str] | None) -> bytes:
@@ -114,7 +116,8 @@ def pack(query: Query, answer: Answer, limit: int, max_variants: int) -> Packed:
         counts[2] += 1 if opt else 0
         head = _FLAGS_AND_COUNTS.pack(flags | (TC if truncated else 0), 1, *counts)
         variants.append(head + question + body + opt)
-    return Packed(tuple(variants), truncated)
+    whole = len(answers) + len(authority) + sum(count for _, count in additional) + (1 if opt else 0)
+    return Packed(tuple(variants), truncated, sum(counts) == whole)
 
 
 def _fit(sections: tuple[list[Unit], ...], room: int) -> tuple[bool, bytes, list[int]]:

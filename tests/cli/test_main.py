@@ -47,7 +47,7 @@ def test_the_help_of_a_command_explains_every_option(name: str) -> None:
 
 
 def test_the_version() -> None:
-    assert pydns("--version").stdout == f"pydns, version {__version__}\n"
+    assert pydns("--version").stdout == f"pydns, version {__version__}, fast lane compiled\n"
 
 
 def test_the_module_is_the_program() -> None:

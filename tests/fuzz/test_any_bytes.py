@@ -154,8 +154,8 @@ def test_mutations_of_the_corpus() -> None:
     assert count > 100 * SECONDS
 
 
-def mutated(chance: random.Random) -> bytes:
-    wire = bytearray(chance.choice(SEEDS))
+def mutated(chance: random.Random, seed: bytes | None = None) -> bytes:
+    wire = bytearray(chance.choice(SEEDS) if seed is None else seed)
     for _ in range(chance.choice((1, 1, 2, 3, 8))):
         place = chance.randrange(len(wire) + 1)
         match chance.randrange(8):

@@ -1,84 +1,257 @@
-"""Ready replies: in turn, bounded, every hit counted (docs/adr/0001)."""
+"""Ready replies: in turn, bounded, every hit counted, fit for whoever asks (docs/adr/0001, 0020)."""
 
 from __future__ import annotations
 
+import ipaddress
+
+import dns.message
 import pytest
 
+from resolver import compiled
 from resolver.wire import ready
-from resolver.wire.ready import MAX_KEY_SIZE, Ready, ReadyTable
+from resolver.wire.constants import AD, CD, RD, A
+from resolver.wire.lane import LaneTable
+from resolver.wire.query import Query, scan
+from resolver.wire.ready import MAX_KEY_SIZE, PlainTable, ReadyTable
+from resolver.wire.reply import Answer, pack
+from resolver.wire.rrset import address_rrset
+from tests.unit.asking import ID, opt, query
 
 LABEL = (1, 0, "registry")
+COOKIE = b"\0\x0a\0\x08"
+
+
+@pytest.fixture(params=[PlainTable, lambda: LaneTable(0)], ids=["python", "compiled"])
+def table(request: pytest.FixtureRequest) -> ReadyTable:
+    made: ReadyTable = request.param()
+    return made
+
+
+def answer_of(asked: Query, *last_octets: int) -> Answer:
+    addresses = tuple(ipaddress.ip_address(f"172.18.0.{octet}") for octet in last_octets)
+    return Answer(0, (address_rrset(asked.qname, A, 600, addresses),))
+
+
+def keep(table: ReadyTable, asked: Query, *last_octets: int, turn: int = 0, variants: int = 16) -> None:
+    table.add(asked, pack(asked, answer_of(asked, *last_octets), asked.udp_limit(), variants), turn, LABEL)
+
+
+def told(reply: bytes | None) -> list[str]:
+    assert reply is not None
+    message = dns.message.from_wire(reply)
+    assert message.id == ID
+    return [rdata.to_text().removeprefix("172.18.0.") for rrset in message.answer for rdata in rrset]
+
+
+def first(reply: bytes | None) -> str:
+    return told(reply)[0]
 
 
 def counted(table: ReadyTable) -> int:
     return sum(hits for _, hits in table.take_hits())
 
 
-def hit(table: ReadyTable, key: bytes) -> bytes:
-    table[key].hits += 1
-    return table[key].next_reply()
+def test_the_lane_was_compiled() -> None:
+    """A test machine has a compiler, so what is tested here is both kinds of table."""
+    assert compiled.lane is not None
 
 
-def test_the_variants_come_in_turn() -> None:
-    entry = Ready((b"a", b"b", b"c"), LABEL)
+def test_the_orders_of_the_records_come_in_turn(table: ReadyTable) -> None:
+    asked = query("db", "A")
+    keep(table, asked, 1, 2, 3, turn=1)
 
-    assert [b"a", b"b", b"c", b"a"] == [entry.next_reply() for _ in range(4)]
-
-
-def test_one_variant_comes_every_time() -> None:
-    entry = Ready((b"a",), LABEL)
-
-    assert [b"a", b"a"] == [entry.next_reply() for _ in range(2)]
+    assert ["2", "3", "1", "2"] == [first(table.look_up(asked.wire)) for _ in range(4)]
 
 
-def test_the_table_is_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready, "MAX_ENTRIES", 3)
-    table = ReadyTable()
-    for key in (b"1", b"2", b"3", b"4", b"5"):
-        table.add(key, Ready((key,), LABEL))
-
-    assert [b"3", b"4", b"5"] == list(table)
-
-
-def test_a_long_key_is_not_kept() -> None:
-    """A client that puts 64 KiB behind its question must not fill the memory with it."""
-    table = ReadyTable()
-    table.add(bytes(MAX_KEY_SIZE), Ready((b"",), LABEL))
-    table.add(bytes(MAX_KEY_SIZE + 1), Ready((b"",), LABEL))
-
-    assert [bytes(MAX_KEY_SIZE)] == list(table)
-
-
-def test_the_longest_name_with_a_bare_opt_is_kept() -> None:
-    assert (12 - 2) + 255 + 4 + 11 == MAX_KEY_SIZE
-
-
-def test_hits_are_taken_once() -> None:
-    table = ReadyTable()
-    table.add(b"1", Ready((b"x",), LABEL))
-    hit(table, b"1")
-    hit(table, b"1")
+def test_hits_are_taken_once(table: ReadyTable) -> None:
+    asked = query("db", "A")
+    keep(table, asked, 1)
+    assert table.look_up(asked.wire) == table.look_up(asked.wire)
 
     assert [(LABEL, 2)] == list(table.take_hits())
     assert [] == list(table.take_hits())
 
 
-def test_hits_survive_eviction(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready, "MAX_ENTRIES", 1)
-    table = ReadyTable()
-    table.add(b"1", Ready((b"x",), LABEL))
-    hit(table, b"1")
-    table.add(b"2", Ready((b"x",), LABEL))
-    hit(table, b"2")
-    table.add(b"3", Ready((b"x",), LABEL))
+def test_what_was_never_kept_is_not_found(table: ReadyTable) -> None:
+    keep(table, query("db", "A"), 1)
 
-    assert (2, 0) == (counted(table), counted(table))
+    assert [None] * 4 == [
+        table.look_up(asked.wire)
+        for asked in (query("dc", "A"), query("db", "AAAA"), query("db", "A", rclass=3), query("db.db", "A"))
+    ]
+
+
+@pytest.mark.parametrize("flags", [0, RD, CD, RD | AD | CD])
+def test_flags_come_back_as_the_slow_path_has_them(table: ReadyTable, flags: int) -> None:
+    asked = query("db", "A", flags=flags)
+    keep(table, asked, 1)
+
+    assert asked.wire[:2] + pack(asked, answer_of(asked, 1), 512, 1).variants[0] == table.look_up(asked.wire)
+
+
+def test_a_random_cookie_does_not_lose_it(table: ReadyTable) -> None:
+    keep(table, query("db", "A", edns=opt(rdata=COOKIE + b"12345678")), 1)
+
+    reply = table.look_up(query("db", "A", edns=opt(rdata=COOKIE + b"abcdefgh")).wire)
+
+    assert ["1"] == told(reply)
+    assert reply is not None
+    assert opt() == reply[-11:]
+
+
+def test_what_only_looks_like_a_cookie_is_not_answered_for_one(table: ReadyTable) -> None:
+    """Its OPT says that there is no option, and behind it stands something all the same."""
+    keep(table, query("db", "A", edns=opt(rdata=COOKIE + b"12345678")), 1)
+    wire = query("db", "A", edns=opt() + COOKIE + b"12345678").wire
+
+    assert table.look_up(wire) is None
+    assert table.look_up(query("db", "A", edns=opt(rdata=COOKIE + b"12345678")).wire[:-8]) is None
+
+
+def test_the_compiled_table_has_one_entry_for_every_way_to_ask() -> None:
+    table = LaneTable(0)
+    keep(table, query("db.mynet", "A"), 1)
+    ways = [
+        query("DB.myNet", "A", flags=0),
+        query("db.mynet", "A", flags=RD | CD, edns=opt(payload=4096, do=True)),
+        query("db.MYNET", "A", edns=opt(payload=512, rdata=b"\0\x0c\0\x03abc\xff\xff\0\0")),
+    ]
+
+    for asked in ways:
+        expected = asked.wire[:2] + pack(asked, answer_of(asked, 1), 1232, 1).variants[0]
+        assert expected == table.look_up(asked.wire)
+    assert 1 == len(table)
+
+
+@pytest.mark.parametrize(
+    "edns",
+    [
+        opt(version=1),
+        opt(owner=b"\1a\0"),
+        opt() + b"\0",
+        opt(rdata=b"\0\x0a\0\x09" + b"12345678"),
+        opt(rdata=b"\0\x0a\0"),
+        opt()[:-1],
+    ],
+    ids=["version", "owner", "trailing", "option too long", "option cut", "cut"],
+)
+def test_what_is_not_plain_goes_to_python(edns: bytes) -> None:
+    table = LaneTable(0)
+    asked = query("db", "A")
+    keep(table, asked, 1)
+    wire = asked.wire[:11] + b"\1" + asked.wire[12:] + edns
+
+    assert table.look_up(wire) is None
+    assert ["1"] == told(table.look_up(asked.wire))
+
+
+@pytest.mark.parametrize(
+    "octets", [{2: 0x81}, {2: 0x29}, {2: 0x05}, {2: 0x03}, {3: 0x80}, {3: 0x40}, {3: 0x03}, {5: 2}, {7: 1}]
+)
+def test_neither_does_it_answer_other_headers(octets: dict[int, int]) -> None:
+    table = LaneTable(0)
+    asked = query("db", "A")
+    keep(table, asked, 1)
+    wire = bytearray(asked.wire)
+    for place, value in octets.items():
+        wire[place] = value
+
+    assert table.look_up(bytes(wire)) is None
+
+
+def test_a_reply_that_is_too_large_for_the_client_goes_to_python() -> None:
+    table = LaneTable(0)
+    roomy = query("many", "A", edns=opt(payload=1232))
+    keep(table, roomy, *range(60))
+
+    assert 60 == len(told(table.look_up(roomy.wire)))
+    assert table.look_up(query("many", "A").wire) is None
+    assert table.look_up(query("many", "A", edns=opt(payload=600)).wire) is None
+
+
+def test_a_reply_that_leaves_something_out_is_not_kept() -> None:
+    """A client with more room would get it, too."""
+    table = LaneTable(0)
+    asked = query("many", "A")
+    keep(table, asked, *range(60))
+
+    assert (0, None) == (len(table), table.look_up(asked.wire))
+
+
+def test_over_tcp_there_is_room_for_all() -> None:
+    table = LaneTable(65535)
+    asked = query("many", "A")
+    table.add(asked, pack(asked, answer_of(asked, *range(200)), 65535, 1), 0, LABEL)
+
+    assert 200 == len(told(table.look_up(asked.wire)))
+
+
+def test_a_name_is_dropped_with_all_its_types() -> None:
+    table = LaneTable(0)
+    for name in ("db", "web"):
+        for qtype in ("A", "AAAA", "TXT"):
+            keep(table, query(name, qtype), 1)
+    assert table.look_up(query("db", "TXT").wire) is not None
+
+    table.drop(b"\2db\0")
+
+    assert 3 == len(table)
+    assert table.look_up(query("db", "TXT").wire) is None
+    assert ["1"] == told(table.look_up(query("web", "TXT").wire))
+    assert 2 == counted(table)
+
+
+def test_the_compiled_tables_are_bounded_together_and_what_is_asked_for_stays() -> None:
+    assert compiled.lane is not None
+    table, other = LaneTable(0), LaneTable(0)
+    wanted = query("wanted", "A")
+    keep(table, wanted, 1)
+    compiled.lane.limit(1 << 18)
+    try:
+        for number in range(10_000):
+            keep(table, query(f"name-{number}", "A"), 1)
+            if number % 100 == 0:
+                assert ["1"] == told(table.look_up(wanted.wire))
+        assert 500 < len(table) < 10_000
+        assert table.octets <= 1 << 18
+        for number in range(10_000):
+            keep(other, query(f"name-{number}", "A"), 1)
+        assert 1 << 15 < other.octets <= 1 << 16  # the other one has all, and this one has its share
+    finally:
+        compiled.lane.limit(64 << 20)
+    assert 100 == counted(table)
+
+
+def test_the_table_in_python_is_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready, "MAX_ENTRIES", 3)
+    table = PlainTable()
+    questions = [query(f"name-{number}", "A") for number in range(5)]
+    for asked in questions:
+        keep(table, asked, 1)
+        assert ["1"] == told(table.look_up(asked.wire))
+
+    assert [asked.wire[2:] for asked in questions[2:]] == list(table)
+    assert (5, 0) == (counted(table), counted(table))
 
 
 def test_entries_that_were_never_hit_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ready, "MAX_ENTRIES", 1)
-    table = ReadyTable()
+    table = PlainTable()
     for number in range(100):
-        table.add(bytes([number]), Ready((b"x",), LABEL))
+        keep(table, query(f"name-{number}", "A"), 1)
 
     assert [] == table.retired
+
+
+def test_a_long_key_is_not_kept() -> None:
+    """A client that puts 64 KiB behind its question must not fill the memory with it."""
+    table = PlainTable()
+    asked = scan(query("db", "A").wire + bytes(MAX_KEY_SIZE))
+    assert isinstance(asked, Query)
+    keep(table, asked, 1)
+
+    assert 0 == len(table)
+
+
+def test_the_longest_name_with_a_cookie_is_kept() -> None:
+    assert (12 - 2) + 255 + 4 + 11 + 4 == MAX_KEY_SIZE

@@ -1,0 +1,778 @@
+/* The fast lane: receive a batch of datagrams, look their questions up, patch, send, count. Nothing is decided here.
+ *
+ * Python makes every reply (wire/ready.py) and puts it into a Table as a template: what stands between the question and
+ * the OPT. A question is found by its folded name and its type, so that letter case, the RD, AD and CD bits, the
+ * client's UDP size and whatever options it sends (a random cookie) are all one entry; they are patched into the reply.
+ * What the lane is not sure of - another opcode, class or section, a malformed record, a reply that is larger than the
+ * client takes, an entry whose time is over - goes to Python as it came. docs/adr/0020 has the reasons.
+ *
+ * Only the stable ABI of CPython 3.11 is used. All calls hold the GIL, so buffers are shared and there are no locks.
+ */
+
+#define _GNU_SOURCE
+#define Py_LIMITED_API 0x030b0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum {
+    HEADER = 12,
+    MAX_NAME = 255,
+    MAX_LABEL = 63,
+    BATCH = 64,       /* datagrams for each system call */
+    ROUNDS = 16,      /* batches before the event loop has its turn: some milliseconds */
+    RECEIVE = 4096,   /* octets of a query; a longer one is cut, and Python says FORMERR */
+    SEND = 4096,      /* octets of a reply of ours over UDP, more than any client is given */
+    CONTROL = 64,
+    TYPE_OPT = 41,
+    OPT_SIZE = 11,
+    OWN_UDP_SIZE = 1232,
+    MIN_UDP_SIZE = 512,
+    ADDRESS = 16,
+    MAX_CLIENTS = 1 << 16,
+};
+
+/* Flag bits of the header: octets 2 and 3. */
+enum { RD = 0x01, AD = 0x20, CD = 0x10, ONLY_2 = RD, ONLY_3 = AD | CD };
+
+/* What a reply of somebody else's depends on beside its question; 0 is a reply of our own, good for every query. */
+enum { EXACT = 0x01, WITH_RD = 0x02, WITH_CD = 0x04, WITH_AD = 0x08, WITH_EDNS = 0x10, WITH_DO = 0x20 };
+
+static uint64_t seed; /* so that nobody can make names that fall together */
+
+/* ---- questions ---- */
+
+typedef struct {
+    uint8_t name[MAX_NAME]; /* folded */
+    uint16_t name_size;
+    uint16_t type;
+    uint16_t end; /* of the question, in the message */
+    uint16_t limit;
+    uint8_t asks;  /* EXACT and what goes with it */
+    uint64_t hash; /* of the name */
+} Question;
+
+static uint16_t get16(const uint8_t *at) { return (uint16_t)(at[0] << 8 | at[1]); }
+
+static void put16(uint8_t *at, unsigned value) {
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+static uint64_t hash_of(const uint8_t *name, size_t size) {
+    uint64_t hash = seed ^ size;
+    while (size) {
+        uint64_t word = 0;
+        size_t taken = size < 8 ? size : 8;
+        memcpy(&word, name, taken);
+        hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+        hash ^= hash >> 29;
+        name += taken;
+        size -= taken;
+    }
+    return hash * 0xBF58476D1CE4E5B9u >> 7;
+}
+
+/* Fold a name while its labels are checked; its size with the root, or 0 when it is none or does not end in time. */
+static unsigned fold_name(const uint8_t *from, size_t room, uint8_t *to) {
+    size_t at = 0;
+    for (;;) {
+        if (at >= room || at >= MAX_NAME) return 0;
+        unsigned size = from[at];
+        to[at++] = (uint8_t)size;
+        if (!size) return (unsigned)at;
+        if (size > MAX_LABEL || size >= room - at || at + size >= MAX_NAME) return 0;
+        for (unsigned n = 0; n < size; n++, at++) {
+            uint8_t octet = from[at];
+            to[at] = (uint8_t)((unsigned)octet - 'A' < 26u ? octet | 0x20 : octet);
+        }
+    }
+}
+
+/* Read a query that is nothing out of the ordinary: one question of class IN, and an OPT or nothing behind it. */
+static int read_query(const uint8_t *message, size_t size, Question *found) {
+    if (size < HEADER + 5 || (message[2] & ~ONLY_2) || (message[3] & ~ONLY_3)) return 0;
+    if (get16(message + 4) != 1 || get16(message + 6) || get16(message + 8)) return 0;
+    unsigned extra = get16(message + 10);
+    if (extra > 1) return 0;
+    unsigned name_size = fold_name(message + HEADER, size - HEADER, found->name);
+    size_t at = HEADER + name_size + 4;
+    if (!name_size || at > size || get16(message + at - 2) != 1) return 0;
+    found->name_size = (uint16_t)name_size;
+    found->type = get16(message + at - 4);
+    found->end = (uint16_t)at;
+    found->limit = MIN_UDP_SIZE;
+    found->asks = (uint8_t)(EXACT | (message[2] & RD ? WITH_RD : 0) | (message[3] & CD ? WITH_CD : 0) |
+                            (message[3] & AD ? WITH_AD : 0));
+    if (extra) {
+        const uint8_t *opt = message + at;
+        if (size - at < OPT_SIZE || opt[0] || get16(opt + 1) != TYPE_OPT) return 0;
+        if (opt[5] || opt[6]) return 0; /* extended rcode, version */
+        size_t options = get16(opt + 9), position = 0;
+        if (at + OPT_SIZE + options != size) return 0;
+        while (position < options) {
+            if (options - position < 4) return 0;
+            position += 4u + get16(opt + OPT_SIZE + position + 2);
+        }
+        if (position != options) return 0;
+        unsigned payload = get16(opt + 3);
+        if (payload > MIN_UDP_SIZE) found->limit = (uint16_t)(payload < OWN_UDP_SIZE ? payload : OWN_UDP_SIZE);
+        found->asks |= (uint8_t)(WITH_EDNS | (opt[7] & 0x80 ? WITH_DO : 0));
+    } else if (at != size) {
+        return 0;
+    }
+    found->hash = hash_of(found->name, name_size);
+    return 1;
+}
+
+/* ---- tables ---- */
+
+typedef struct Entry {
+    struct Entry *next; /* of the same bucket */
+    uint64_t hash;
+    uint64_t hits;
+    int64_t stored_ns, expires_ns; /* of the monotonic clock; expires_ns 0: good for ever */
+    PyObject *label;
+    uint32_t size;  /* octets that it takes */
+    uint32_t index; /* in the ring */
+    uint16_t type, name_size, ttls, variants, turn;
+    uint8_t asks, is_used;
+    uint8_t flags[2];
+    uint8_t counts[6];
+    /* then: variants + 1 offsets into the bodies (uint32), ttls offsets (uint16), the name, the bodies */
+    uint32_t data[];
+} Entry;
+
+typedef struct {
+    PyObject_HEAD
+    Entry **buckets, **ring;
+    size_t mask, count, room; /* of buckets; entries; places in the ring */
+    size_t hand;
+    size_t octets;
+    PyObject *retired; /* hits by label of entries that are gone */
+} Table;
+
+static size_t all_octets, all_most = (size_t)64 << 20; /* of every table together */
+enum { FLOOR = 1 << 16 };                              /* octets that each may have although the others have all */
+
+static uint16_t *ttls_of(Entry *entry) { return (uint16_t *)(entry->data + entry->variants + 1); }
+static uint8_t *name_of(Entry *entry) { return (uint8_t *)(ttls_of(entry) + entry->ttls); }
+static uint8_t *bodies_of(Entry *entry) { return name_of(entry) + entry->name_size; }
+
+static int64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static Entry *find(Table *table, const Question *asked, int64_t now) {
+    if (!table->count) return NULL;
+    for (Entry *entry = table->buckets[asked->hash & table->mask]; entry; entry = entry->next) {
+        if (entry->hash == asked->hash && entry->type == asked->type && entry->name_size == asked->name_size &&
+            (!entry->asks || entry->asks == asked->asks) && !memcmp(name_of(entry), asked->name, asked->name_size))
+            return entry->expires_ns && entry->expires_ns <= now ? NULL : entry;
+    }
+    return NULL;
+}
+
+/* Write the reply to a query; its size, or 0 when the client does not take so much. `to` has `room` octets. */
+static size_t reply_to(Entry *entry, const uint8_t *query, const Question *asked, int64_t now, uint8_t *to,
+                       size_t room) {
+    unsigned variant = entry->turn;
+    size_t begin = entry->data[variant], body = entry->data[variant + 1] - begin;
+    int with_opt = !entry->asks && (asked->asks & WITH_EDNS);
+    size_t size = asked->end + body + (with_opt ? OPT_SIZE : 0);
+    if (size > room) return 0;
+    memcpy(to, query, asked->end);
+    to[2] = (uint8_t)(entry->flags[0] | (query[2] & RD));
+    to[3] = (uint8_t)(entry->flags[1] | (query[3] & CD));
+    memcpy(to + 6, entry->counts, 6);
+    uint8_t *at = to + asked->end;
+    memcpy(at, bodies_of(entry) + begin, body);
+    if (entry->ttls) {
+        uint32_t age = (uint32_t)((now - entry->stored_ns) / 1000000000);
+        const uint16_t *offsets = ttls_of(entry);
+        for (unsigned n = 0; n < entry->ttls; n++) {
+            uint8_t *where = at + offsets[n];
+            uint32_t ttl = (uint32_t)get16(where) << 16 | get16(where + 2);
+            ttl = ttl > age ? ttl - age : 0;
+            put16(where, ttl >> 16);
+            put16(where + 2, ttl & 0xFFFF);
+        }
+    }
+    if (with_opt) {
+        put16(to + 10, get16(to + 10) + 1u);
+        at += body;
+        memset(at, 0, OPT_SIZE);
+        at[2] = TYPE_OPT;
+        put16(at + 3, OWN_UDP_SIZE);
+        at[7] = asked->asks & WITH_DO ? 0x80 : 0;
+    }
+    if (++entry->turn >= entry->variants) entry->turn = 0;
+    entry->is_used = 1;
+    entry->hits++;
+    return size;
+}
+
+static int retire(Table *table, PyObject *label, uint64_t hits) {
+    if (!hits) return 0;
+    PyObject *known = PyDict_GetItemWithError(table->retired, label);
+    if (!known && PyErr_Occurred()) return -1;
+    unsigned long long sum = known ? PyLong_AsUnsignedLongLong(known) : 0;
+    PyObject *total = PyLong_FromUnsignedLongLong(sum + hits);
+    int failed = !total || PyDict_SetItem(table->retired, label, total);
+    Py_XDECREF(total);
+    return failed ? -1 : 0;
+}
+
+static int drop(Table *table, Entry *entry) {
+    Entry **link = &table->buckets[entry->hash & table->mask];
+    while (*link != entry) link = &(*link)->next;
+    *link = entry->next;
+    Entry *last = table->ring[--table->count];
+    table->ring[last->index = entry->index] = last;
+    table->octets -= entry->size;
+    all_octets -= entry->size;
+    int failed = retire(table, entry->label, entry->hits);
+    Py_DECREF(entry->label);
+    PyMem_Free(entry);
+    return failed;
+}
+
+/* Make room by the clock algorithm: what was asked for since the hand came by last is passed over once. */
+static int shrink(Table *table, size_t wanted) {
+    while (all_octets + wanted > all_most && table->octets + wanted > FLOOR && table->count) {
+        if (table->hand >= table->count) table->hand = 0;
+        Entry *entry = table->ring[table->hand];
+        if (entry->is_used) {
+            entry->is_used = 0;
+            table->hand++;
+        } else if (drop(table, entry)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int grow(Table *table) {
+    if (table->count < table->room) return 0;
+    size_t room = table->room ? 2 * table->room : 16;
+    Entry **ring = PyMem_Realloc(table->ring, room * sizeof *ring);
+    if (ring) table->ring = ring;
+    Entry **buckets = ring ? PyMem_Calloc(room, sizeof *buckets) : NULL;
+    if (!buckets) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    PyMem_Free(table->buckets);
+    table->buckets = buckets;
+    table->room = room;
+    table->mask = room - 1;
+    for (size_t n = 0; n < table->count; n++) {
+        Entry *entry = ring[n];
+        entry->next = buckets[entry->hash & table->mask];
+        buckets[entry->hash & table->mask] = entry;
+    }
+    return 0;
+}
+
+static PyObject *table_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs)) {
+    Table *table = (Table *)PyType_GenericAlloc(type, 0);
+    if (!table) return NULL;
+    table->retired = PyDict_New();
+    if (!table->retired) Py_CLEAR(table);
+    return (PyObject *)table;
+}
+
+static void table_dealloc(PyObject *self) {
+    Table *table = (Table *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    for (size_t n = 0; n < table->count; n++) {
+        Py_DECREF(table->ring[n]->label);
+        PyMem_Free(table->ring[n]);
+    }
+    all_octets -= table->octets;
+    PyMem_Free(table->ring);
+    PyMem_Free(table->buckets);
+    Py_XDECREF(table->retired);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+static void drop_same(Table *table, const uint8_t *name, size_t size, uint64_t hash, int type, int asks, int *failed) {
+    if (!table->count) return;
+    Entry *next;
+    for (Entry *entry = table->buckets[hash & table->mask]; entry; entry = next) {
+        next = entry->next;
+        if (entry->hash == hash && entry->name_size == size && (type < 0 || entry->type == type) &&
+            (asks < 0 || entry->asks == asks) && !memcmp(name_of(entry), name, size))
+            *failed |= drop(table, entry);
+    }
+}
+
+PyDoc_STRVAR(put_doc, "put(name, type, asks, flags, counts, bodies, label, ttls, stored_ns, expires_ns)\n\n"
+                      "Keep a reply: the folded name, what it depends on, its flag and count octets, its bodies in turn.");
+
+static PyObject *table_put(PyObject *self, PyObject *args) {
+    Table *table = (Table *)self;
+    const char *name, *flags, *counts;
+    Py_ssize_t name_size, flags_size, counts_size;
+    int type, asks;
+    PyObject *bodies, *label, *ttls;
+    long long stored_ns, expires_ns;
+    if (!PyArg_ParseTuple(args, "y#iiy#y#O!OO!LL", &name, &name_size, &type, &asks, &flags, &flags_size, &counts,
+                          &counts_size, &PyTuple_Type, &bodies, &label, &PyTuple_Type, &ttls, &stored_ns, &expires_ns))
+        return NULL;
+    Py_ssize_t variants = PyTuple_Size(bodies), many = PyTuple_Size(ttls);
+    uint8_t folded[MAX_NAME];
+    if (fold_name((const uint8_t *)name, (size_t)name_size, folded) != (unsigned)name_size || !name_size ||
+        flags_size != 2 || counts_size != 6 || variants < 1 || variants > 0xFFFF || many > 0xFFFF)
+        return PyErr_Format(PyExc_ValueError, "not a reply that the lane can give");
+    size_t octets = 0;
+    for (Py_ssize_t n = 0; n < variants; n++) {
+        char *body;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(PyTuple_GetItem(bodies, n), &body, &size)) return NULL;
+        for (Py_ssize_t k = 0; k < many; k++) {
+            long offset = PyLong_AsLong(PyTuple_GetItem(ttls, k));
+            if (offset < 0 || offset + 4 > size || offset > 0xFFFF) {
+                if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "a TTL outside of its reply");
+                return NULL;
+            }
+        }
+        octets += (size_t)size;
+    }
+    size_t size = sizeof(Entry) + 4u * (size_t)(variants + 1) + 2u * (size_t)many + (size_t)name_size + octets;
+    uint64_t hash = hash_of(folded, (size_t)name_size);
+    int failed = 0;
+    drop_same(table, folded, (size_t)name_size, hash, type, asks, &failed);
+    if (failed) return NULL;
+    if (size > FLOOR) Py_RETURN_FALSE;
+    if (shrink(table, size) || grow(table)) return NULL;
+    Entry *entry = PyMem_Calloc(1, size);
+    if (!entry) return PyErr_NoMemory();
+    table->octets += size;
+    all_octets += size;
+    entry->hash = hash;
+    entry->stored_ns = stored_ns;
+    entry->expires_ns = expires_ns;
+    entry->label = Py_NewRef(label);
+    entry->size = (uint32_t)size;
+    entry->type = (uint16_t)type;
+    entry->name_size = (uint16_t)name_size;
+    entry->ttls = (uint16_t)many;
+    entry->variants = (uint16_t)variants;
+    entry->asks = (uint8_t)asks;
+    memcpy(entry->flags, flags, 2);
+    memcpy(entry->counts, counts, 6);
+    for (Py_ssize_t k = 0; k < many; k++)
+        ttls_of(entry)[k] = (uint16_t)PyLong_AsLong(PyTuple_GetItem(ttls, k));
+    memcpy(name_of(entry), folded, (size_t)name_size);
+    uint32_t at = 0;
+    for (Py_ssize_t n = 0; n < variants; n++) {
+        char *body;
+        Py_ssize_t body_size;
+        if (PyBytes_AsStringAndSize(PyTuple_GetItem(bodies, n), &body, &body_size)) body_size = 0;
+        memcpy(bodies_of(entry) + at, body, (size_t)body_size);
+        at += (uint32_t)body_size;
+        entry->data[n + 1] = at;
+    }
+    entry->index = (uint32_t)table->count;
+    table->ring[table->count++] = entry;
+    entry->next = table->buckets[hash & table->mask];
+    table->buckets[hash & table->mask] = entry;
+    Py_RETURN_TRUE;
+}
+
+PyDoc_STRVAR(drop_doc, "drop(name): forget every reply about a folded name.");
+
+static PyObject *table_drop(PyObject *self, PyObject *name) {
+    char *octets;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(name, &octets, &size)) return NULL;
+    int failed = 0;
+    drop_same((Table *)self, (uint8_t *)octets, (size_t)size, hash_of((uint8_t *)octets, (size_t)size), -1, -1, &failed);
+    if (failed) return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(forget_doc, "drop_expiring(): forget every reply that has a time.");
+
+static PyObject *table_drop_expiring(PyObject *self, PyObject *Py_UNUSED(none)) {
+    Table *table = (Table *)self;
+    for (size_t n = table->count; n-- > 0;)
+        if (table->ring[n]->expires_ns && drop(table, table->ring[n])) return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(find_doc, "find(query, room): the reply to a query in at most `room` octets, or None. Counts a hit.");
+
+static PyObject *table_find(PyObject *self, PyObject *args) {
+    static uint8_t reply[1 << 16];
+    const char *query;
+    Py_ssize_t size;
+    int room;
+    if (!PyArg_ParseTuple(args, "y#i", &query, &size, &room)) return NULL;
+    Question asked;
+    if (size > 0xFFFF || !read_query((const uint8_t *)query, (size_t)size, &asked)) Py_RETURN_NONE;
+    size_t limit = room > 0 ? (size_t)room : asked.limit;
+    int64_t now = now_ns();
+    Entry *entry = find((Table *)self, &asked, now);
+    size_t made =
+        entry ? reply_to(entry, (const uint8_t *)query, &asked, now, reply, limit < sizeof reply ? limit : sizeof reply)
+              : 0;
+    if (!made) Py_RETURN_NONE;
+    return PyBytes_FromStringAndSize((char *)reply, (Py_ssize_t)made);
+}
+
+PyDoc_STRVAR(take_doc, "take_hits(): [(label, hits), ...] since the last call; counting begins anew.");
+
+static PyObject *table_take_hits(PyObject *self, PyObject *Py_UNUSED(none)) {
+    Table *table = (Table *)self;
+    for (size_t n = 0; n < table->count; n++) {
+        uint64_t hits = table->ring[n]->hits;
+        table->ring[n]->hits = 0;
+        if (retire(table, table->ring[n]->label, hits)) return NULL;
+    }
+    PyObject *items = PyDict_Items(table->retired);
+    if (items) PyDict_Clear(table->retired);
+    return items;
+}
+
+static Py_ssize_t table_length(PyObject *self) { return (Py_ssize_t)((Table *)self)->count; }
+
+static PyObject *table_octets(PyObject *self, void *Py_UNUSED(closure)) {
+    return PyLong_FromSize_t(((Table *)self)->octets);
+}
+
+static PyMethodDef table_methods[] = {
+    {"put", table_put, METH_VARARGS, put_doc},
+    {"drop", table_drop, METH_O, drop_doc},
+    {"drop_expiring", table_drop_expiring, METH_NOARGS, forget_doc},
+    {"find", table_find, METH_VARARGS, find_doc},
+    {"take_hits", table_take_hits, METH_NOARGS, take_doc},
+    {NULL, NULL, 0, NULL},
+};
+static PyGetSetDef table_attributes[] = {
+    {"octets", table_octets, NULL, "Octets that the entries take.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+static PyType_Slot table_slots[] = {
+    {Py_tp_doc, "Table(): ready replies; all tables together are held within `limit`."},
+    {Py_tp_new, table_new},
+    {Py_tp_dealloc, table_dealloc},
+    {Py_tp_methods, table_methods},
+    {Py_tp_getset, table_attributes},
+    {Py_sq_length, table_length},
+    {0, NULL},
+};
+static PyType_Spec table_spec = {"resolver._lane.Table", sizeof(Table), 0,
+                                 Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, table_slots};
+
+/* ---- the loop ---- */
+
+typedef struct {
+    uint8_t address[ADDRESS]; /* IPv4 in its mapped form */
+    Table *table;
+} Client;
+
+typedef struct {
+    PyObject_HEAD
+    int fd;
+    Client *clients; /* open addressing; places are a power of two */
+    size_t places, known;
+    Table *everybody; /* every client's table, where there is one view */
+    unsigned long long hits, unsent;
+} Loop;
+
+static PyTypeObject *table_type;
+
+static uint8_t received[BATCH][RECEIVE], sent[BATCH][SEND], controls[BATCH][CONTROL] __attribute__((aligned(8)));
+static struct sockaddr_storage peers[BATCH];
+static struct iovec in_parts[BATCH], out_parts[BATCH];
+static struct mmsghdr in[BATCH], out[BATCH];
+
+static void address_of(const struct sockaddr_storage *peer, uint8_t *address) {
+    if (peer->ss_family == AF_INET6) {
+        memcpy(address, &((const struct sockaddr_in6 *)peer)->sin6_addr, ADDRESS);
+    } else {
+        memset(address, 0, 10);
+        memset(address + 10, 0xFF, 2);
+        memcpy(address + 12, &((const struct sockaddr_in *)peer)->sin_addr, 4);
+    }
+}
+
+static Client *place_of(Loop *loop, const uint8_t *address) {
+    size_t at = (size_t)hash_of(address, ADDRESS) & (loop->places - 1);
+    while (loop->clients[at].table && memcmp(loop->clients[at].address, address, ADDRESS))
+        at = (at + 1) & (loop->places - 1);
+    return &loop->clients[at];
+}
+
+static Table *table_for(Loop *loop, const struct sockaddr_storage *peer) {
+    if (loop->everybody) return loop->everybody;
+    if (!loop->known) return NULL;
+    uint8_t address[ADDRESS];
+    address_of(peer, address);
+    return place_of(loop, address)->table;
+}
+
+static void forget(Loop *loop) {
+    for (size_t n = 0; n < loop->places; n++) Py_XDECREF((PyObject *)loop->clients[n].table);
+    PyMem_Free(loop->clients);
+    loop->clients = NULL;
+    loop->places = loop->known = 0;
+    Py_CLEAR(loop->everybody);
+}
+
+/* The client as the socket module has it: (host, port) or (host, port, flow, scope). */
+static PyObject *as_client(const struct sockaddr_storage *peer) {
+    char host[INET6_ADDRSTRLEN + 1 + IF_NAMESIZE];
+    if (peer->ss_family == AF_INET) {
+        const struct sockaddr_in *four = (const struct sockaddr_in *)peer;
+        inet_ntop(AF_INET, &four->sin_addr, host, sizeof host);
+        return Py_BuildValue("(si)", host, ntohs(four->sin_port));
+    }
+    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)peer;
+    inet_ntop(AF_INET6, &six->sin6_addr, host, INET6_ADDRSTRLEN);
+    if (six->sin6_scope_id) {
+        size_t size = strlen(host);
+        char interface[IF_NAMESIZE];
+        if (if_indextoname(six->sin6_scope_id, interface))
+            snprintf(host + size, sizeof host - size, "%%%s", interface);
+        else
+            snprintf(host + size, sizeof host - size, "%%%u", six->sin6_scope_id);
+    }
+    return Py_BuildValue("(siII)", host, ntohs(six->sin6_port), ntohl(six->sin6_flowinfo), six->sin6_scope_id);
+}
+
+/* What the kernel tells of the address that was asked, made into what it takes as the source of the reply: the
+ * interface is left to routing, but for a link-local address, which means nothing without one (RFC 4007 6). */
+static PyObject *take_source(struct msghdr *header, int wanted) {
+    PyObject *source = NULL;
+    struct cmsghdr *control = CMSG_FIRSTHDR(header);
+    if (control && control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_PKTINFO) {
+        struct in_pktinfo *info = (struct in_pktinfo *)CMSG_DATA(control);
+        info->ipi_ifindex = 0;
+        info->ipi_addr.s_addr = 0;
+        header->msg_controllen = CMSG_SPACE(sizeof *info);
+    } else if (control && control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO) {
+        struct in6_pktinfo *info = (struct in6_pktinfo *)CMSG_DATA(control);
+        if (!IN6_IS_ADDR_LINKLOCAL(&info->ipi6_addr)) info->ipi6_ifindex = 0;
+        header->msg_controllen = CMSG_SPACE(sizeof *info);
+    } else {
+        header->msg_controllen = 0;
+        control = NULL;
+    }
+    if (!wanted) return NULL;
+    if (!control) return PyList_New(0);
+    Py_ssize_t size = (Py_ssize_t)(control->cmsg_len - CMSG_LEN(0));
+    source = Py_BuildValue("[(iiy#)]", control->cmsg_level, control->cmsg_type, CMSG_DATA(control), size);
+    return source;
+}
+
+static void send_all(Loop *loop, unsigned many) {
+    unsigned done = 0;
+    while (done < many) {
+        int count = sendmmsg(loop->fd, out + done, many - done, MSG_DONTWAIT);
+        if (count > 0) {
+            done += (unsigned)count;
+        } else if (errno != EINTR) { /* the client's matter: its route is gone, or our buffer is full */
+            loop->unsent++;
+            done++;
+        }
+    }
+}
+
+PyDoc_STRVAR(drain_doc, "drain(): answer what waits in the socket and is known; a list of (message, client, source) of\n"
+                        "the rest, or None. `hits` and `unsent` of the loop grow.");
+
+static PyObject *loop_drain(PyObject *self, PyObject *Py_UNUSED(none)) {
+    Loop *loop = (Loop *)self;
+    PyObject *misses = NULL;
+    for (int round = 0; round < ROUNDS; round++) {
+        for (unsigned n = 0; n < BATCH; n++) {
+            in_parts[n] = (struct iovec){received[n], RECEIVE};
+            in[n].msg_hdr = (struct msghdr){.msg_name = &peers[n],
+                                            .msg_namelen = sizeof peers[n],
+                                            .msg_iov = &in_parts[n],
+                                            .msg_iovlen = 1,
+                                            .msg_control = controls[n],
+                                            .msg_controllen = CONTROL};
+        }
+        int count = recvmmsg(loop->fd, in, BATCH, MSG_DONTWAIT, NULL);
+        if (count <= 0) break; /* drained: to find out here costs a fraction of a turn of the event loop */
+        int64_t now = now_ns();
+        unsigned many = 0;
+        for (int n = 0; n < count; n++) {
+            struct msghdr *header = &in[n].msg_hdr;
+            Question asked;
+            size_t size = 0;
+            Table *table = table_for(loop, &peers[n]);
+            if (table && read_query(received[n], in[n].msg_len, &asked)) {
+                Entry *entry = find(table, &asked, now);
+                if (entry) size = reply_to(entry, received[n], &asked, now, sent[many], asked.limit);
+            }
+            PyObject *source = take_source(header, !size);
+            if (size) {
+                out_parts[many] = (struct iovec){sent[many], size};
+                out[many].msg_hdr = *header;
+                out[many].msg_hdr.msg_iov = &out_parts[many];
+                out[many].msg_hdr.msg_flags = 0;
+                many++;
+                continue;
+            }
+            PyObject *client = source ? as_client(&peers[n]) : NULL;
+            PyObject *miss = client ? Py_BuildValue("(y#OO)", received[n], (Py_ssize_t)in[n].msg_len, client, source) : NULL;
+            Py_XDECREF(client);
+            Py_XDECREF(source);
+            if (!misses && miss) misses = PyList_New(0);
+            if (!miss || !misses || PyList_Append(misses, miss)) {
+                Py_XDECREF(miss);
+                Py_XDECREF(misses);
+                send_all(loop, many);
+                return NULL;
+            }
+            Py_DECREF(miss);
+        }
+        loop->hits += many;
+        send_all(loop, many);
+    }
+    if (misses) return misses;
+    Py_RETURN_NONE;
+}
+
+static PyObject *loop_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
+    int fd;
+    if (!PyArg_ParseTuple(args, "i", &fd)) return NULL;
+    Loop *loop = (Loop *)PyType_GenericAlloc(type, 0);
+    if (loop) loop->fd = fd;
+    return (PyObject *)loop;
+}
+
+static void loop_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    forget((Loop *)self);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+PyDoc_STRVAR(assign_doc, "assign(address, table): the table of a client by the octets of its address; None for all.");
+
+static PyObject *loop_assign(PyObject *self, PyObject *args) {
+    Loop *loop = (Loop *)self;
+    PyObject *packed, *table;
+    if (!PyArg_ParseTuple(args, "OO!", &packed, table_type, &table)) return NULL;
+    if (packed == Py_None) {
+        forget(loop);
+        loop->everybody = (Table *)Py_NewRef(table);
+        Py_RETURN_NONE;
+    }
+    struct sockaddr_storage peer = {0};
+    char *octets;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(packed, &octets, &size)) return NULL;
+    if (size == 4) {
+        peer.ss_family = AF_INET;
+        memcpy(&((struct sockaddr_in *)&peer)->sin_addr, octets, 4);
+    } else if (size == ADDRESS) {
+        peer.ss_family = AF_INET6;
+        memcpy(&((struct sockaddr_in6 *)&peer)->sin6_addr, octets, ADDRESS);
+    } else {
+        return PyErr_Format(PyExc_ValueError, "an address has 4 or 16 octets, not %zd", size);
+    }
+    if (loop->known >= MAX_CLIENTS) forget(loop);
+    if (2 * loop->known >= loop->places) {
+        Client *former = loop->clients;
+        size_t places = loop->places;
+        Client *clients = PyMem_Calloc(places ? 2 * places : 16, sizeof *clients);
+        if (!clients) return PyErr_NoMemory();
+        loop->clients = clients;
+        loop->places = places ? 2 * places : 16;
+        for (size_t n = 0; n < places; n++)
+            if (former[n].table) *place_of(loop, former[n].address) = former[n];
+        PyMem_Free(former);
+    }
+    uint8_t address[ADDRESS];
+    address_of(&peer, address);
+    Client *client = place_of(loop, address);
+    if (!client->table) loop->known++;
+    memcpy(client->address, address, ADDRESS);
+    Table *before = client->table;
+    client->table = (Table *)Py_NewRef(table);
+    Py_XDECREF((PyObject *)before);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(forget_clients_doc, "forget(): no client has a table any more.");
+
+static PyObject *loop_forget(PyObject *self, PyObject *Py_UNUSED(none)) {
+    forget((Loop *)self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *loop_hits(PyObject *self, void *Py_UNUSED(closure)) {
+    return PyLong_FromUnsignedLongLong(((Loop *)self)->hits);
+}
+
+static PyObject *loop_unsent(PyObject *self, void *Py_UNUSED(closure)) {
+    return PyLong_FromUnsignedLongLong(((Loop *)self)->unsent);
+}
+
+static PyMethodDef loop_methods[] = {
+    {"drain", loop_drain, METH_NOARGS, drain_doc},
+    {"assign", loop_assign, METH_VARARGS, assign_doc},
+    {"forget", loop_forget, METH_NOARGS, forget_clients_doc},
+    {NULL, NULL, 0, NULL},
+};
+static PyGetSetDef loop_attributes[] = {
+    {"hits", loop_hits, NULL, "Replies that were sent, since the start.", NULL},
+    {"unsent", loop_unsent, NULL, "Replies that the kernel would not send.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+static PyType_Slot loop_slots[] = {
+    {Py_tp_doc, "Loop(fd): answers from tables what comes in on a bound UDP socket."},
+    {Py_tp_new, loop_new},
+    {Py_tp_dealloc, loop_dealloc},
+    {Py_tp_methods, loop_methods},
+    {Py_tp_getset, loop_attributes},
+    {0, NULL},
+};
+static PyType_Spec loop_spec = {"resolver._lane.Loop", sizeof(Loop), 0, Py_TPFLAGS_DEFAULT, loop_slots};
+
+PyDoc_STRVAR(limit_doc, "limit(octets): what all tables together may take.");
+
+static PyObject *limit(PyObject *Py_UNUSED(module), PyObject *octets) {
+    size_t most = PyLong_AsSize_t(octets);
+    if (PyErr_Occurred()) return NULL;
+    all_most = most;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef lane_functions[] = {{"limit", limit, METH_O, limit_doc}, {NULL, NULL, 0, NULL}};
+static struct PyModuleDef lane = {PyModuleDef_HEAD_INIT, "resolver._lane", "The compiled fast lane.", -1,
+                                  lane_functions, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__lane(void) {
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed) seed = (uint64_t)now_ns();
+    PyObject *module = PyModule_Create(&lane);
+    PyObject *tables = module ? PyType_FromSpec(&table_spec) : NULL;
+    PyObject *loops = tables ? PyType_FromSpec(&loop_spec) : NULL;
+    table_type = (PyTypeObject *)tables;
+    if (!loops || PyModule_AddObjectRef(module, "Table", tables) || PyModule_AddObjectRef(module, "Loop", loops)) {
+        Py_XDECREF(module);
+        module = NULL;
+    }
+    Py_XDECREF(loops);
+    return module;
+}

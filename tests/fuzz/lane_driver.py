@@ -1,0 +1,120 @@
+"""Run by test_lane.py in a process of its own: the lane at PATH, built with sanitizers, meets CORPUS for SECONDS."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import random
+import socket
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+QUERY = bytes.fromhex("beef01000001000000000000")
+
+
+def load(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("resolver._lane", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def mutated(chance: random.Random, seeds: list[bytes]) -> bytes:
+    wire = bytearray(chance.choice(seeds))
+    for _ in range(chance.randrange(6)):
+        place = chance.randrange(len(wire) + 1)
+        match chance.randrange(5):
+            case 0 if place < len(wire):
+                wire[place] = chance.choice((0, 1, 41, 0x3F, 0x40, 0xC0, 0xFF))
+            case 1:
+                wire[place:place] = chance.randbytes(chance.randrange(1, 80))
+            case 2:
+                del wire[place:]
+            case 3 if len(wire) >= 12:
+                wire[2], wire[3], wire[5], wire[11] = 1, chance.choice((0, 0x20)), 1, chance.choice((0, 1))
+            case 4:
+                wire += bytes.fromhex("00002904d0000080000000")
+    return bytes(wire)
+
+
+def put(chance: random.Random, table: Any, names: list[bytes]) -> None:
+    bodies = tuple(chance.randbytes(chance.choice((0, 16, 400, 1300))) for _ in range(chance.choice((1, 1, 3))))
+    room = min(map(len, bodies))
+    ttls = tuple(chance.randrange(room) for _ in range(chance.randrange(4))) if room else ()
+    now = time.monotonic_ns()
+    with contextlib.suppress(ValueError):  # a TTL may be outside of another body
+        table.put(
+            chance.choice(names),
+            chance.choice((1, 28, 65535)),
+            chance.choice((0, 1, 3, 0x13)),
+            chance.randbytes(2),
+            chance.randbytes(6),
+            bodies,
+            ("label", chance.randrange(4)),
+            ttls,
+            now,
+            chance.choice((0, now, now + 10**9)),
+        )
+
+
+def main(path: str, corpus: str, seconds: str, seed: str) -> None:
+    lane, chance = load(path), random.Random(int(seed))
+    seeds = [bytes.fromhex(file.read_text().partition("\n")[2]) for file in sorted(Path(corpus).glob("*.hex"))]
+    names = [b"\2db\0", b"\0", b"\x3f" + b"a" * 63 + b"\0", (b"\x3f" + b"b" * 63) * 3 + b"\x3d" + b"c" * 61 + b"\0"]
+    names += [wire[12 : wire.index(0, 12) + 1] for wire in seeds if 0 in wire[12:]]
+    seeds += [QUERY + name.upper() + b"\0\1\0\1" for name in names]
+    lane.limit(1 << 17)
+    tables = [lane.Table() for _ in range(3)]
+    listeners = [socket.socket(family, socket.SOCK_DGRAM) for family in (socket.AF_INET, socket.AF_INET6)]
+    listeners[1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    listeners[0].setsockopt(socket.IPPROTO_IP, 8, 1)
+    listeners[1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    for listener, address in zip(listeners, ("0.0.0.0", "::"), strict=True):
+        listener.bind((address, 0))
+    loops = [lane.Loop(listener.fileno()) for listener in listeners]
+    clients = [socket.socket(listener.family, socket.SOCK_DGRAM) for listener in listeners]
+    for client, listener, address in zip(clients, listeners, ("127.0.0.1", "::1"), strict=True):
+        client.connect((address, listener.getsockname()[1]))
+        client.setblocking(False)
+    answered = missed = 0
+    ends = time.monotonic() + float(seconds)
+    while time.monotonic() < ends:
+        table = chance.choice(tables)
+        put(chance, table, names)
+        for _ in range(20):
+            table.find(mutated(chance, seeds), chance.choice((0, 12, 40, 512, 65535)))
+        which = chance.randrange(2)
+        loops[which].assign(chance.choice((None, bytes([127, 0, 0, 1]), bytes(15) + b"\1")), table)
+        for _ in range(chance.choice((1, 3, 70))):
+            clients[which].send(mutated(chance, seeds)[:60_000])
+        before = loops[which].hits
+        missed += len(loops[which].drain() or ())
+        answered += loops[which].hits - before
+        try:
+            while True:
+                clients[which].recv(65535)
+        except BlockingIOError:
+            pass
+        match chance.randrange(40):
+            case 0:
+                table.drop(chance.choice(names))
+            case 1:
+                table.drop_expiring()
+            case 2:
+                assert sum(hits for _, hits in table.take_hits()) >= 0
+            case 3:
+                loops[which].forget()
+            case 4:
+                tables[chance.randrange(3)] = lane.Table()
+    assert answered
+    assert missed
+    sys.stdout.write(f"answered {answered}, passed on {missed}\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

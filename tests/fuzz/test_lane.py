@@ -1,0 +1,112 @@
+"""The compiled lane says what Python says, or nothing; and no bytes make it read or write where it should not."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dns.message
+import pytest
+
+from resolver.pipeline.outcome import Reply
+from resolver.wire.lane import LaneTable
+from resolver.wire.query import Query, scan
+from resolver.wire.reply import pack
+from tests.fuzz.test_any_bytes import CORPUS, SECONDS, SEED, SEEDS, VIEW, mutated
+from tests.unit.asking import CHAIN
+from tools.compile_lane import command
+
+ROOT = Path(__file__).parent.parent.parent
+SANITIZERS = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+MAX_VARIANTS = 16
+
+
+def replies_of_python(query: Query) -> tuple[set[bytes], LaneTable | None]:
+    """Each reply that Python may give to a query, and a table with nothing else in it, if it may be kept."""
+    decision = CHAIN.resolve(query, VIEW)
+    outcome = decision.outcome
+    if not isinstance(outcome, Reply) or not outcome.keep:
+        return set(), None
+    packed = pack(query, outcome.answer, query.udp_limit(), MAX_VARIANTS)
+    table = LaneTable(0)
+    table.add(query, packed, 0, (query.qtype, 0, decision.stage))
+    return {query.wire[:2] + variant for variant in packed.variants}, table
+
+
+def read_out(reply: bytes) -> str:
+    return dns.message.from_wire(reply).to_text().lower()
+
+
+def test_what_the_lane_says_python_says_too() -> None:
+    """To the very query, and to every mutation of it that the lane takes for the same question."""
+    chance = random.Random(SEED)
+    seeds = [(wire, query) for wire in SEEDS if isinstance(query := scan(wire), Query)]
+    known = [(wire, replies_of_python(query)[1]) for wire, query in seeds]
+    tables = [(wire, table) for wire, table in known if table]
+    assert len(tables) > 15
+    ends = time.monotonic() + SECONDS
+    answered = 0
+    while time.monotonic() < ends:
+        seed, table = chance.choice(tables)
+        wire = bytearray(mutated(chance, seed) if chance.randrange(4) else seed)
+        if len(wire) > 20:  # what nearly every client varies
+            wire[2] ^= chance.choice((0, 1))
+            wire[3] ^= chance.choice((0, 0x10, 0x20, 0x30))
+        reply = table.look_up(bytes(wire))
+        if reply is None:
+            continue
+        query = scan(bytes(wire))
+        assert isinstance(query, Query), wire.hex()
+        expected, _ = replies_of_python(query)
+        # By the octets, or read: how names are compressed depends on the letter case of the question.
+        assert reply in expected or read_out(reply) in map(read_out, expected), (
+            f"{wire.hex()}\nlane {reply.hex()}\npython {[one.hex() for one in expected]}"
+        )
+        answered += 1
+    assert answered > 50 * SECONDS
+
+
+@pytest.mark.timeout(120)
+def test_no_bytes_make_it_touch_what_is_not_its_own(tmp_path: Path) -> None:
+    """Built with AddressSanitizer and UBSan, and fed with the corpus, its mutations and odd tables."""
+    built = tmp_path / "_lane.abi3.so"
+    compile_it = command(ROOT, built, SANITIZERS)
+    assert compile_it is not None, "a test machine has a compiler"
+    subprocess.run(compile_it, check=True)
+    libasan = subprocess.run(["gcc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, Path(__file__).with_name("lane_driver.py"), built, CORPUS, str(SECONDS), str(SEED)],
+        env={
+            "PATH": os.environ["PATH"],
+            "LD_PRELOAD": libasan.stdout.strip(),
+            "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",
+            "PYTHONMALLOC": "malloc",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr[-6000:]}"
+    assert "answered" in ran.stdout
+
+
+def test_it_leaves_no_memory_behind() -> None:
+    """Each object that the lane takes is let go of again."""
+    label = (1, 0, f"stage {SEED}")
+    before = sys.getrefcount(label)
+    for _ in range(3):
+        table = LaneTable(0)
+        for number in range(100):
+            name = f"name-{number % 50}".encode()
+            table.put(bytes([len(name)]) + name + b"\0", 1, 0, b"\0\0", bytes(6), (b"x",), label, (), 0, 0)
+        assert len(table) == 50
+        table.drop(b"\6name-1\0")
+        assert table.take_hits() == []
+    del table
+
+    assert before == sys.getrefcount(label)
