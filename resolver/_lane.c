@@ -153,8 +153,16 @@ typedef struct Entry {
     uint32_t data[];
 } Entry;
 
+/* That nothing exists below a suffix but the names in these dictionaries. */
+typedef struct {
+    Entry *entry; /* its name is the suffix; the reply is NXDOMAIN */
+    PyObject *whole, *below; /* names as they are; names without the suffix */
+} Denial;
+
 typedef struct {
     PyObject_HEAD
+    Denial *denials;
+    size_t denied;
     Entry **buckets, **ring;
     size_t mask, count, room; /* of buckets; entries; places in the ring */
     size_t hand;
@@ -181,6 +189,37 @@ static Entry *find(Table *table, const Question *asked, int64_t now) {
         if (entry->hash == asked->hash && entry->type == asked->type && entry->name_size == asked->name_size &&
             (!entry->asks || entry->asks == asked->asks) && !memcmp(name_of(entry), asked->name, asked->name_size))
             return entry->expires_ns && entry->expires_ns <= now ? NULL : entry;
+    }
+    return NULL;
+}
+
+static int is_in(PyObject *names, const uint8_t *name, size_t size) {
+    PyObject *key = PyBytes_FromStringAndSize((const char *)name, (Py_ssize_t)size);
+    int found = key ? PyDict_Contains(names, key) : -1;
+    Py_XDECREF(key);
+    if (found < 0) PyErr_Clear(); /* out of memory: Python will meet it, too */
+    return found != 0;
+}
+
+/* The reply that there is no such name, if that is known here. */
+static Entry *deny(Table *table, const Question *asked) {
+    if (!table->denied) return NULL;
+    unsigned label = 0;
+    while (asked->name[label] && asked->name[label + 1] != '_') {
+        label += 1u + asked->name[label];
+        for (size_t n = 0; n < table->denied; n++) {
+            const Denial *denial = &table->denials[n];
+            if (denial->entry->type != asked->type || denial->entry->name_size != asked->name_size - label ||
+                memcmp(name_of(denial->entry), asked->name + label, asked->name_size - label))
+                continue;
+            uint8_t head[MAX_NAME + 1];
+            memcpy(head, asked->name, label);
+            head[label] = 0;
+            if (is_in(denial->below, head, label + 1)) return NULL;
+            for (Py_ssize_t k = PyTuple_Size(denial->whole); k-- > 0;)
+                if (is_in(PyTuple_GetItem(denial->whole, k), asked->name, asked->name_size)) return NULL;
+            return denial->entry;
+        }
     }
     return NULL;
 }
@@ -235,6 +274,11 @@ static int retire(Table *table, PyObject *label, uint64_t hits) {
     return failed ? -1 : 0;
 }
 
+static void free_entry(Entry *entry) {
+    Py_DECREF(entry->label);
+    PyMem_Free(entry);
+}
+
 static int drop(Table *table, Entry *entry) {
     Entry **link = &table->buckets[entry->hash & table->mask];
     while (*link != entry) link = &(*link)->next;
@@ -244,8 +288,7 @@ static int drop(Table *table, Entry *entry) {
     table->octets -= entry->size;
     all_octets -= entry->size;
     int failed = retire(table, entry->label, entry->hits);
-    Py_DECREF(entry->label);
-    PyMem_Free(entry);
+    free_entry(entry);
     return failed;
 }
 
@@ -297,10 +340,13 @@ static PyObject *table_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObje
 static void table_dealloc(PyObject *self) {
     Table *table = (Table *)self;
     PyTypeObject *type = Py_TYPE(self);
-    for (size_t n = 0; n < table->count; n++) {
-        Py_DECREF(table->ring[n]->label);
-        PyMem_Free(table->ring[n]);
+    for (size_t n = 0; n < table->count; n++) free_entry(table->ring[n]);
+    for (size_t n = 0; n < table->denied; n++) {
+        free_entry(table->denials[n].entry);
+        Py_DECREF(table->denials[n].whole);
+        Py_DECREF(table->denials[n].below);
     }
+    PyMem_Free(table->denials);
     all_octets -= table->octets;
     PyMem_Free(table->ring);
     PyMem_Free(table->buckets);
@@ -320,6 +366,57 @@ static void drop_same(Table *table, const uint8_t *name, size_t size, uint64_t h
     }
 }
 
+/* The octets of an entry; 0 for what is none, perhaps with an exception. */
+static size_t size_of(const char *name, Py_ssize_t name_size, PyObject *bodies, PyObject *ttls) {
+    Py_ssize_t variants = PyTuple_Size(bodies), many = PyTuple_Size(ttls);
+    uint8_t folded[MAX_NAME];
+    if (!name_size || fold_name((const uint8_t *)name, (size_t)name_size, folded) != (unsigned)name_size ||
+        memcmp(name, folded, (size_t)name_size) || variants < 1 || variants > 0xFFFF || many > 0xFFFF)
+        return 0;
+    size_t octets = 0;
+    for (Py_ssize_t n = 0; n < variants; n++) {
+        char *body;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(PyTuple_GetItem(bodies, n), &body, &size)) return 0;
+        for (Py_ssize_t k = 0; k < many; k++) {
+            long offset = PyLong_AsLong(PyTuple_GetItem(ttls, k));
+            if (offset < 0 || offset + 4 > size || offset > 0xFFFF) return 0;
+        }
+        octets += (size_t)size;
+    }
+    return sizeof(Entry) + 4u * (size_t)(variants + 1) + 2u * (size_t)many + (size_t)name_size + octets;
+}
+
+/* What `size_of` has looked at, copied. */
+static Entry *new_entry(size_t size, const char *name, Py_ssize_t name_size, PyObject *bodies, PyObject *ttls,
+                        PyObject *label) {
+    Py_ssize_t variants = PyTuple_Size(bodies), many = PyTuple_Size(ttls);
+    Entry *entry = PyMem_Calloc(1, size);
+    if (!entry) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    entry->hash = hash_of((const uint8_t *)name, (size_t)name_size);
+    entry->label = Py_NewRef(label);
+    entry->size = (uint32_t)size;
+    entry->name_size = (uint16_t)name_size;
+    entry->ttls = (uint16_t)many;
+    entry->variants = (uint16_t)variants;
+    for (Py_ssize_t k = 0; k < many; k++)
+        ttls_of(entry)[k] = (uint16_t)PyLong_AsLong(PyTuple_GetItem(ttls, k));
+    memcpy(name_of(entry), name, (size_t)name_size);
+    uint32_t at = 0;
+    for (Py_ssize_t n = 0; n < variants; n++) {
+        char *body;
+        Py_ssize_t body_size;
+        if (PyBytes_AsStringAndSize(PyTuple_GetItem(bodies, n), &body, &body_size)) body_size = 0;
+        memcpy(bodies_of(entry) + at, body, (size_t)body_size);
+        at += (uint32_t)body_size;
+        entry->data[n + 1] = at;
+    }
+    return entry;
+}
+
 PyDoc_STRVAR(put_doc, "put(name, type, asks, flags, counts, bodies, label, ttls, stored_ns, expires_ns)\n\n"
                       "Keep a reply: the folded name, what it depends on, its flag and count octets, its bodies in turn.");
 
@@ -333,65 +430,65 @@ static PyObject *table_put(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "y#iiy#y#O!OO!LL", &name, &name_size, &type, &asks, &flags, &flags_size, &counts,
                           &counts_size, &PyTuple_Type, &bodies, &label, &PyTuple_Type, &ttls, &stored_ns, &expires_ns))
         return NULL;
-    Py_ssize_t variants = PyTuple_Size(bodies), many = PyTuple_Size(ttls);
-    uint8_t folded[MAX_NAME];
-    if (fold_name((const uint8_t *)name, (size_t)name_size, folded) != (unsigned)name_size || !name_size ||
-        flags_size != 2 || counts_size != 6 || variants < 1 || variants > 0xFFFF || many > 0xFFFF)
-        return PyErr_Format(PyExc_ValueError, "not a reply that the lane can give");
-    size_t octets = 0;
-    for (Py_ssize_t n = 0; n < variants; n++) {
-        char *body;
-        Py_ssize_t size;
-        if (PyBytes_AsStringAndSize(PyTuple_GetItem(bodies, n), &body, &size)) return NULL;
-        for (Py_ssize_t k = 0; k < many; k++) {
-            long offset = PyLong_AsLong(PyTuple_GetItem(ttls, k));
-            if (offset < 0 || offset + 4 > size || offset > 0xFFFF) {
-                if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "a TTL outside of its reply");
-                return NULL;
-            }
-        }
-        octets += (size_t)size;
+    size_t size = size_of(name, name_size, bodies, ttls);
+    if (!size || flags_size != 2 || counts_size != 6) {
+        if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "not a reply that the lane can give");
+        return NULL;
     }
-    size_t size = sizeof(Entry) + 4u * (size_t)(variants + 1) + 2u * (size_t)many + (size_t)name_size + octets;
-    uint64_t hash = hash_of(folded, (size_t)name_size);
     int failed = 0;
-    drop_same(table, folded, (size_t)name_size, hash, type, asks, &failed);
+    drop_same(table, (const uint8_t *)name, (size_t)name_size, hash_of((const uint8_t *)name, (size_t)name_size), type,
+              asks, &failed);
     if (failed) return NULL;
     if (size > FLOOR) Py_RETURN_FALSE;
     if (shrink(table, size) || grow(table)) return NULL;
-    Entry *entry = PyMem_Calloc(1, size);
-    if (!entry) return PyErr_NoMemory();
+    Entry *entry = new_entry(size, name, name_size, bodies, ttls, label);
+    if (!entry) return NULL;
     table->octets += size;
     all_octets += size;
-    entry->hash = hash;
     entry->stored_ns = stored_ns;
     entry->expires_ns = expires_ns;
-    entry->label = Py_NewRef(label);
-    entry->size = (uint32_t)size;
     entry->type = (uint16_t)type;
-    entry->name_size = (uint16_t)name_size;
-    entry->ttls = (uint16_t)many;
-    entry->variants = (uint16_t)variants;
     entry->asks = (uint8_t)asks;
     memcpy(entry->flags, flags, 2);
     memcpy(entry->counts, counts, 6);
-    for (Py_ssize_t k = 0; k < many; k++)
-        ttls_of(entry)[k] = (uint16_t)PyLong_AsLong(PyTuple_GetItem(ttls, k));
-    memcpy(name_of(entry), folded, (size_t)name_size);
-    uint32_t at = 0;
-    for (Py_ssize_t n = 0; n < variants; n++) {
-        char *body;
-        Py_ssize_t body_size;
-        if (PyBytes_AsStringAndSize(PyTuple_GetItem(bodies, n), &body, &body_size)) body_size = 0;
-        memcpy(bodies_of(entry) + at, body, (size_t)body_size);
-        at += (uint32_t)body_size;
-        entry->data[n + 1] = at;
-    }
     entry->index = (uint32_t)table->count;
     table->ring[table->count++] = entry;
-    entry->next = table->buckets[hash & table->mask];
-    table->buckets[hash & table->mask] = entry;
+    entry->next = table->buckets[entry->hash & table->mask];
+    table->buckets[entry->hash & table->mask] = entry;
     Py_RETURN_TRUE;
+}
+
+PyDoc_STRVAR(deny_doc, "put_denial(suffix, type, flags, counts, bodies, label, whole, below)\n\n"
+                       "Nothing exists below a folded suffix but names in the dictionaries of the tuple `whole`, and those\n"
+                       "of `below` with the suffix behind them: the reply about any other one. A name with a label that begins\n"
+                       "with an underscore is not judged.");
+
+static PyObject *table_deny(PyObject *self, PyObject *args) {
+    Table *table = (Table *)self;
+    const char *name, *flags, *counts;
+    Py_ssize_t name_size, flags_size, counts_size;
+    int type;
+    PyObject *bodies, *label, *whole, *below;
+    if (!PyArg_ParseTuple(args, "y#iy#y#O!OO!O!", &name, &name_size, &type, &flags, &flags_size, &counts, &counts_size,
+                          &PyTuple_Type, &bodies, &label, &PyTuple_Type, &whole, &PyDict_Type, &below))
+        return NULL;
+    PyObject *none = PyTuple_New(0);
+    size_t size = none ? size_of(name, name_size, bodies, none) : 0;
+    Entry *entry = NULL;
+    if (size && flags_size == 2 && counts_size == 6) entry = new_entry(size, name, name_size, bodies, none, label);
+    Py_XDECREF(none);
+    Denial *denials = entry ? PyMem_Realloc(table->denials, (table->denied + 1) * sizeof *denials) : NULL;
+    if (!denials) {
+        if (entry) free_entry(entry);
+        if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "not a reply that the lane can give");
+        return NULL;
+    }
+    entry->type = (uint16_t)type;
+    memcpy(entry->flags, flags, 2);
+    memcpy(entry->counts, counts, 6);
+    table->denials = denials;
+    denials[table->denied++] = (Denial){entry, Py_NewRef(whole), Py_NewRef(below)};
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(drop_doc, "drop(name): forget every reply about a folded name.");
@@ -428,6 +525,7 @@ static PyObject *table_find(PyObject *self, PyObject *args) {
     size_t limit = room > 0 ? (size_t)room : asked.limit;
     int64_t now = now_ns();
     Entry *entry = find((Table *)self, &asked, now);
+    if (!entry) entry = deny((Table *)self, &asked);
     size_t made =
         entry ? reply_to(entry, (const uint8_t *)query, &asked, now, reply, limit < sizeof reply ? limit : sizeof reply)
               : 0;
@@ -444,6 +542,12 @@ static PyObject *table_take_hits(PyObject *self, PyObject *Py_UNUSED(none)) {
         table->ring[n]->hits = 0;
         if (retire(table, table->ring[n]->label, hits)) return NULL;
     }
+    for (size_t n = 0; n < table->denied; n++) {
+        Entry *entry = table->denials[n].entry;
+        uint64_t hits = entry->hits;
+        entry->hits = 0;
+        if (retire(table, entry->label, hits)) return NULL;
+    }
     PyObject *items = PyDict_Items(table->retired);
     if (items) PyDict_Clear(table->retired);
     return items;
@@ -457,6 +561,7 @@ static PyObject *table_octets(PyObject *self, void *Py_UNUSED(closure)) {
 
 static PyMethodDef table_methods[] = {
     {"put", table_put, METH_VARARGS, put_doc},
+    {"put_denial", table_deny, METH_VARARGS, deny_doc},
     {"drop", table_drop, METH_O, drop_doc},
     {"drop_expiring", table_drop_expiring, METH_NOARGS, forget_doc},
     {"find", table_find, METH_VARARGS, find_doc},
@@ -483,7 +588,8 @@ static PyType_Spec table_spec = {"resolver._lane.Table", sizeof(Table), 0,
 
 typedef struct {
     uint8_t address[ADDRESS]; /* IPv4 in its mapped form */
-    Table *table;
+    Table *table;             /* of our own replies */
+    Table *passing;           /* of upstreams' replies, or NULL */
 } Client;
 
 typedef struct {
@@ -491,7 +597,7 @@ typedef struct {
     int fd;
     Client *clients; /* open addressing; places are a power of two */
     size_t places, known;
-    Table *everybody; /* every client's table, where there is one view */
+    Client everybody; /* every client's tables, where there is one view */
     unsigned long long hits, unsent;
 } Loop;
 
@@ -519,20 +625,29 @@ static Client *place_of(Loop *loop, const uint8_t *address) {
     return &loop->clients[at];
 }
 
-static Table *table_for(Loop *loop, const struct sockaddr_storage *peer) {
-    if (loop->everybody) return loop->everybody;
+static const Client *client_of(Loop *loop, const struct sockaddr_storage *peer) {
+    if (loop->everybody.table) return &loop->everybody;
     if (!loop->known) return NULL;
     uint8_t address[ADDRESS];
     address_of(peer, address);
-    return place_of(loop, address)->table;
+    const Client *client = place_of(loop, address);
+    return client->table ? client : NULL;
+}
+
+static void set_tables(Client *client, PyObject *table, PyObject *passing) {
+    Table *former = client->table, *former_passing = client->passing;
+    client->table = (Table *)Py_XNewRef(table);
+    client->passing = (Table *)Py_XNewRef(passing);
+    Py_XDECREF((PyObject *)former);
+    Py_XDECREF((PyObject *)former_passing);
 }
 
 static void forget(Loop *loop) {
-    for (size_t n = 0; n < loop->places; n++) Py_XDECREF((PyObject *)loop->clients[n].table);
+    for (size_t n = 0; n < loop->places; n++) set_tables(&loop->clients[n], NULL, NULL);
     PyMem_Free(loop->clients);
     loop->clients = NULL;
     loop->places = loop->known = 0;
-    Py_CLEAR(loop->everybody);
+    set_tables(&loop->everybody, NULL, NULL);
 }
 
 /* The client as the socket module has it: (host, port) or (host, port, flow, scope). */
@@ -618,9 +733,11 @@ static PyObject *loop_drain(PyObject *self, PyObject *Py_UNUSED(none)) {
             struct msghdr *header = &in[n].msg_hdr;
             Question asked;
             size_t size = 0;
-            Table *table = table_for(loop, &peers[n]);
-            if (table && read_query(received[n], in[n].msg_len, &asked)) {
-                Entry *entry = find(table, &asked, now);
+            const Client *client = client_of(loop, &peers[n]);
+            if (client && read_query(received[n], in[n].msg_len, &asked)) {
+                Entry *entry = find(client->table, &asked, now);
+                if (!entry && client->passing) entry = find(client->passing, &asked, now);
+                if (!entry) entry = deny(client->table, &asked);
                 if (entry) size = reply_to(entry, received[n], &asked, now, sent[many], asked.limit);
             }
             PyObject *source = take_source(header, !size);
@@ -632,9 +749,9 @@ static PyObject *loop_drain(PyObject *self, PyObject *Py_UNUSED(none)) {
                 many++;
                 continue;
             }
-            PyObject *client = source ? as_client(&peers[n]) : NULL;
-            PyObject *miss = client ? Py_BuildValue("(y#OO)", received[n], (Py_ssize_t)in[n].msg_len, client, source) : NULL;
-            Py_XDECREF(client);
+            PyObject *whom = source ? as_client(&peers[n]) : NULL;
+            PyObject *miss = whom ? Py_BuildValue("(y#OO)", received[n], (Py_ssize_t)in[n].msg_len, whom, source) : NULL;
+            Py_XDECREF(whom);
             Py_XDECREF(source);
             if (!misses && miss) misses = PyList_New(0);
             if (!miss || !misses || PyList_Append(misses, miss)) {
@@ -667,15 +784,19 @@ static void loop_dealloc(PyObject *self) {
     Py_DECREF(type);
 }
 
-PyDoc_STRVAR(assign_doc, "assign(address, table): the table of a client by the octets of its address; None for all.");
+PyDoc_STRVAR(assign_doc, "assign(address, table, passing): the tables of a client by the octets of its address; None for\n"
+                        "all. `passing` has the replies of upstreams, or is None.");
 
 static PyObject *loop_assign(PyObject *self, PyObject *args) {
     Loop *loop = (Loop *)self;
-    PyObject *packed, *table;
-    if (!PyArg_ParseTuple(args, "OO!", &packed, table_type, &table)) return NULL;
+    PyObject *packed, *table, *passing;
+    if (!PyArg_ParseTuple(args, "OO!O", &packed, table_type, &table, &passing)) return NULL;
+    if (passing == Py_None)
+        passing = NULL;
+    else if (!PyObject_TypeCheck(passing, table_type))
+        return PyErr_Format(PyExc_TypeError, "the third is a Table or None");
     if (packed == Py_None) {
-        forget(loop);
-        loop->everybody = (Table *)Py_NewRef(table);
+        set_tables(&loop->everybody, table, passing);
         Py_RETURN_NONE;
     }
     struct sockaddr_storage peer = {0};
@@ -708,9 +829,7 @@ static PyObject *loop_assign(PyObject *self, PyObject *args) {
     Client *client = place_of(loop, address);
     if (!client->table) loop->known++;
     memcpy(client->address, address, ADDRESS);
-    Table *before = client->table;
-    client->table = (Table *)Py_NewRef(table);
-    Py_XDECREF((PyObject *)before);
+    set_tables(client, table, passing);
     Py_RETURN_NONE;
 }
 

@@ -35,6 +35,8 @@ class Reply:
     """The answer ends in a CNAME to this name, which is to be looked up next (RFC 1034 4.3.2 3a)."""
     why: str = ""
     """The rule that made the reply, for a person; empty where the records say it all."""
+    below: WireName | None = None
+    """The network's name below which there is no such name: the reply is the same for every other one there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -276,7 +276,9 @@ class ForwardPolicy:
                 is_network = suffix == question.key
                 how = "this is" if is_network else "nobody here has this name, and it ends in"
                 why = f"{how} the name of network {to_text(suffix)[:-1]!r}: such names are never forwarded"
-                return Reply(negative(NOERROR if is_network else NXDOMAIN, suffix, view), why=why)
+                if is_network:
+                    return Reply(negative(NOERROR, suffix, view), why=why)
+                return Reply(negative(NXDOMAIN, suffix, view), why=why, below=suffix)
         route = self.routes.find(question.key)
         if route is not None and (refused := self._kept_here(route, view)) is not None:
             return refused

@@ -44,6 +44,11 @@ class NetworkTable:
         )
         """True when endpoints of several scopes share a name, so that it depends on the asker's who answers."""
 
+    @property
+    def has_wildcards(self) -> bool:
+        """True when a name may be known that is not among `names`."""
+        return bool(self._wildcards)
+
     def find(self, key: WireName) -> Endpoints | None:
         """The endpoints of a folded name, by itself or by a wildcard (RFC 4592); None if there is none.
 
@@ -77,6 +82,11 @@ class HostTable:
         self.names = names
         self._wildcards = wildcards
         self._existing = _ancestors(names, wildcards) if wildcards else frozenset[WireName]()
+
+    @property
+    def has_wildcards(self) -> bool:
+        """True when a name may be known that is not among `names`."""
+        return bool(self._wildcards)
 
     def find(self, key: WireName) -> tuple[Host, ...] | None:
         """The lines that name a folded name, by itself or by a wildcard; None when there is none."""

@@ -45,4 +45,4 @@ class LaneUdpListener(UdpListener):
         table = state.view_of(host).ready[self._transport]
         packed = None if state.pin is not None else socket.inet_pton(self._socket.family, host.partition("%")[0])
         if isinstance(table, LaneTable):
-            self._lane.assign(packed, table)
+            self._lane.assign(packed, table, None)

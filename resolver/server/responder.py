@@ -22,6 +22,7 @@ from resolver.forward.system_names import without_system
 from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Upstream
 from resolver.pipeline.chain import Chain
+from resolver.pipeline.closed import closed_below
 from resolver.pipeline.outcome import Decision, Forward, Reply
 from resolver.pipeline.stages import kept_inside
 from resolver.server import chase
@@ -247,6 +248,8 @@ class Responder:
     def _reply(self, query: Query, outcome: Reply, stage: str, view: View, transport: int) -> bytes:
         limit = _limit(query, transport)
         if not outcome.keep:
+            if outcome.below is not None and view.ready[transport].wants_denial(outcome.below, query.qtype):
+                self._deny(query, outcome.answer, outcome.below, stage, view, transport)
             return compose(query, outcome.answer, limit)
         packed = pack(query, outcome.answer, limit, MAX_VARIANTS)
         turn = 0
@@ -258,6 +261,13 @@ class Responder:
         if outcome.answer.ede is None:
             view.ready[transport].add(query, packed, turn + 1, (query.qtype, outcome.answer.rcode, stage))
         return query.wire[:2] + packed.variants[turn % len(packed.variants)]
+
+    def _deny(self, query: Query, answer: Answer, suffix: WireName, stage: str, view: View, transport: int) -> None:
+        """Keep the same answer for every name below the suffix, if nothing else there has a say."""
+        closed = closed_below(self._state.chain, view, suffix)
+        if closed is not None:
+            label = (query.qtype, answer.rcode, stage)
+            view.ready[transport].deny(suffix, label, answer, closed.whole, closed.below)
 
     def _forward(
         self, query: Query, forward: Forward, state: State, host: str, transport: int, send: Send, started: float

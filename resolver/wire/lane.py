@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from resolver._lane import Table
-from resolver.wire.constants import CD, CLASS_IN, RD
-from resolver.wire.query import Query
-from resolver.wire.ready import OPT_SIZE, Label, turned
-from resolver.wire.reply import Packed
+import struct
+from typing import Any
 
+from resolver._lane import Table
+from resolver.wire.constants import AAAA, CD, CLASS_IN, HTTPS, QR, RA, RD, A
+from resolver.wire.name import WireName
+from resolver.wire.query import Query
+from resolver.wire.ready import OPT_SIZE, Label, Names, turned
+from resolver.wire.reply import Answer, Packed
+
+_RECORD = struct.Struct("!HHIH")
+_DENIED_TYPES = frozenset((A, AAAA, HTTPS))
+"""What stub resolvers and browsers ask about names that do not exist; each type is counted by itself."""
 _OWN = 0
 """What a reply of our own depends on beside the question: nothing."""
 
@@ -15,11 +22,12 @@ _OWN = 0
 class LaneTable(Table):
     """A `ReadyTable` of the compiled lane."""
 
-    __slots__ = ("_room",)
+    __slots__ = ("_denied", "_room")
 
     def __init__(self, room: int) -> None:
         """``room`` is what the transport carries in octets; 0 for UDP, where each query tells."""
         self._room = room
+        self._denied: set[tuple[WireName, int]] = set()
 
     def add(self, query: Query, packed: Packed, turn: int, label: Label) -> None:
         """As `ReadyTable.add`. A reply that leaves something out is not what a client with more room gets."""
@@ -40,6 +48,22 @@ class LaneTable(Table):
             (),
             0,
             0,
+        )
+
+    def wants_denial(self, suffix: WireName, qtype: int) -> bool:
+        """As `ReadyTable.wants_denial`: for a few types."""
+        if qtype not in _DENIED_TYPES or (suffix, qtype) in self._denied:
+            return False
+        self._denied.add((suffix, qtype))
+        return True
+
+    def deny(self, suffix: WireName, label: Label, answer: Answer, whole: Names, below: dict[Any, Any]) -> None:
+        """As `ReadyTable.deny`."""
+        (soa,) = answer.authority
+        (rdata,) = soa.rdatas
+        body = soa.owner + _RECORD.pack(soa.rtype, CLASS_IN, soa.ttl, len(rdata)) + rdata
+        self.put_denial(
+            suffix, label[0], (QR | RA | answer.rcode).to_bytes(2, "big"), b"\0\0\0\1\0\0", (body,), label, whole, below
         )
 
     def look_up(self, wire: bytes) -> bytes | None:

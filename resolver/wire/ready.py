@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import cycle, repeat
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from resolver import compiled
 from resolver.wire.constants import HEADER_SIZE, MAX_MESSAGE_SIZE, MAX_NAME_SIZE
+from resolver.wire.name import WireName
 from resolver.wire.query import Query
 
 if TYPE_CHECKING:
-    from resolver.wire.reply import Packed
+    from resolver.wire.reply import Answer, Packed
 
 MAX_ENTRIES = 8192
 MAX_KEY_SIZE = HEADER_SIZE - 2 + MAX_NAME_SIZE + 4 + 11 + 4
@@ -29,6 +30,8 @@ COOKIE_SIZE = 8
 COOKIE_HEAD = b"\0\x0a\0\x08"
 """What stands before it: the option's code and its length."""
 
+Names = tuple[dict[Any, Any], ...]
+"""Dictionaries by folded name."""
 Label = tuple[int, int, str]
 """(type, rcode, stage): what hits are counted under."""
 
@@ -41,6 +44,15 @@ class ReadyTable(Protocol):
 
     def look_up(self, wire: bytes) -> bytes | None:
         """The whole reply to a message, if there is one; counts a hit."""
+
+    def wants_denial(self, suffix: WireName, qtype: int) -> bool:
+        """Whether it can use a `deny` of this suffix for a type; says so once."""
+
+    def deny(self, suffix: WireName, label: Label, answer: Answer, whole: Names, below: dict[Any, Any]) -> None:
+        """Keep the answer about all names below a folded suffix.
+
+        It is not for names that are in ``whole``, nor for those that without the suffix are in ``below``.
+        """
 
     def take_hits(self) -> Iterable[tuple[Label, int]]:
         """(label, hits) since the last call, and start counting anew."""
@@ -98,6 +110,13 @@ class PlainTable(dict[bytes, Ready]):
             return None
         entry.hits += 1
         return wire[:2] + entry.next_reply()
+
+    def wants_denial(self, suffix: WireName, qtype: int) -> bool:
+        """No: each such name is answered by the chain."""
+        return False
+
+    def deny(self, suffix: WireName, label: Label, answer: Answer, whole: Names, below: dict[Any, Any]) -> None:
+        """Not wanted."""
 
     def take_hits(self) -> Iterable[tuple[Label, int]]:
         """As `ReadyTable.take_hits`."""

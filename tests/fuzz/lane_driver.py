@@ -89,7 +89,9 @@ def main(path: str, corpus: str, seconds: str, seed: str) -> None:
         for _ in range(20):
             table.find(mutated(chance, seeds), chance.choice((0, 12, 40, 512, 65535)))
         which = chance.randrange(2)
-        loops[which].assign(chance.choice((None, bytes([127, 0, 0, 1]), bytes(15) + b"\1")), table)
+        loops[which].assign(
+            chance.choice((None, bytes([127, 0, 0, 1]), bytes(15) + b"\1")), table, chance.choice((None, *tables))
+        )
         for _ in range(chance.choice((1, 3, 70))):
             clients[which].send(mutated(chance, seeds)[:60_000])
         before = loops[which].hits

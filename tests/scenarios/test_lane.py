@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import dns.edns
 import dns.flags
 import dns.message
+import dns.rcode
 import pytest
 
 from tests.scenarios.conftest import Serve
@@ -98,3 +99,19 @@ def test_no_query_is_lost_to_the_counters(serve: Serve, prefix: Sequence[str]) -
     assert 50 == live.count("pydns_dns_requests_total", proto="udp", type="A")
     assert 50 == live.count("pydns_dns_responses_total", rcode="NOERROR")
     assert 50 == live.count("pydns_dns_request_duration_seconds_count")
+
+
+def test_what_does_not_exist_below_a_network_exists_as_soon_as_it_does(serve: Serve, prefix: Sequence[str]) -> None:
+    live = serve(registry=REGISTRY, prefix=prefix)
+    for number in range(20):
+        reply = live.udp(f"x{number}.y.mynet.", "AAAA" if number % 2 else "A")
+        assert dns.rcode.NXDOMAIN == reply.rcode()
+        assert "mynet." == reply.authority[0].name.to_text()
+    assert ["172.18.1.1"] == answers(live.udp("one1.mynet."))
+
+    more = '[networks.mynet.endpoints.new]\naddresses = ["172.18.9.9"]\naliases = ["x1.y"]\n'
+    (live.registry / "networks.toml").write_text(REGISTRY + more)
+    live.hang_up()
+
+    assert ["172.18.9.9"] == answers(live.udp("x1.y.mynet."))
+    assert 20 == live.count("pydns_dns_responses_total", rcode="NXDOMAIN")

@@ -11,10 +11,11 @@ from resolver import compiled
 from resolver.wire import ready
 from resolver.wire.constants import AD, CD, RD, A
 from resolver.wire.lane import LaneTable
+from resolver.wire.name import fold, from_text
 from resolver.wire.query import Query, scan
 from resolver.wire.ready import MAX_KEY_SIZE, PlainTable, ReadyTable
 from resolver.wire.reply import Answer, pack
-from resolver.wire.rrset import address_rrset
+from resolver.wire.rrset import address_rrset, soa_rrset
 from tests.unit.asking import ID, opt, query
 
 LABEL = (1, 0, "registry")
@@ -255,3 +256,41 @@ def test_a_long_key_is_not_kept() -> None:
 
 def test_the_longest_name_with_a_cookie_is_kept() -> None:
     assert (12 - 2) + 255 + 4 + 11 + 4 == MAX_KEY_SIZE
+
+
+def names_of(texts: tuple[str, ...]) -> dict[bytes, None]:
+    return dict.fromkeys(map(from_text, texts))
+
+
+def denying(*, below: tuple[str, ...] = (), whole: tuple[str, ...] = ()) -> LaneTable:
+    table = LaneTable(0)
+    suffix = fold(from_text("mynet"))
+    assert table.wants_denial(suffix, A)
+    assert not table.wants_denial(suffix, A)
+    answer = Answer(3, authority=(soa_rrset(suffix, 7, 10),))
+    table.deny(
+        suffix,
+        (A, 3, "forward"),
+        answer,
+        ({from_text(name): () for name in whole},),
+        dict.fromkeys(map(from_text, below)),
+    )
+    return table
+
+
+def test_below_a_denied_suffix_nothing_exists_but_what_is_known() -> None:
+    table = denying(below=("db", "a.b"), whole=("alias.mynet",))
+
+    for name in ("x.mynet", "X.y.MYNET", "db.db.mynet", "b.mynet"):
+        asked = query(name, "A", edns=opt(do=True))
+        answer = Answer(3, authority=(soa_rrset(fold(from_text("mynet")), 7, 10),))
+        reply = table.look_up(asked.wire)
+        assert reply is not None
+        expected = asked.wire[:2] + pack(asked, answer, 1232, 1).variants[0]
+        assert dns.message.from_wire(expected).to_text().lower() == dns.message.from_wire(reply).to_text().lower()
+    assert [None] * 8 == [
+        table.look_up(query(name, "A").wire)
+        for name in ("db.mynet", "A.b.mynet", "alias.mynet", "mynet", "mynet.x", "_x._tcp.mynet", "a._x.mynet", ".")
+    ]
+    assert table.look_up(query("x.mynet", "AAAA").wire) is None
+    assert [((A, 3, "forward"), 4)] == list(table.take_hits())
