@@ -6,17 +6,22 @@ import struct
 from typing import Any
 
 from resolver._lane import Table
-from resolver.wire.constants import AAAA, CD, CLASS_IN, HTTPS, QR, RA, RD, A
+from resolver.wire.constants import AAAA, AD, CD, CLASS_IN, HTTPS, OPT, QR, RA, RD, TC, A
 from resolver.wire.name import WireName
 from resolver.wire.query import Query
 from resolver.wire.ready import OPT_SIZE, Label, Names, turned
+from resolver.wire.records import walk
 from resolver.wire.reply import Answer, Packed
 
 _RECORD = struct.Struct("!HHIH")
 _DENIED_TYPES = frozenset((A, AAAA, HTTPS))
 """What stub resolvers and browsers ask about names that do not exist; each type is counted by itself."""
+_COUNTS = struct.Struct("!HHH")
+_TTL_BEFORE_RDATA = 6
+_TC_OCTET = TC >> 8
+# What a reply depends on beside the question, as _lane.c has it: one of our own on nothing.
 _OWN = 0
-"""What a reply of our own depends on beside the question: nothing."""
+_EXACT, _WITH_RD, _WITH_CD, _WITH_AD, _WITH_EDNS, _WITH_DO = (1 << bit for bit in range(6))
 
 
 class LaneTable(Table):
@@ -48,6 +53,34 @@ class LaneTable(Table):
             (),
             0,
             0,
+        )
+
+    def pass_on(self, query: Query, reply: bytes, now_s: float, good_for_s: float, label: Label) -> None:
+        """Keep an upstream's reply, as it was made for ``query``, for so many seconds; its TTLs are counted down.
+
+        ``now_s`` is of the monotonic clock. It is for queries that agree in RD, AD, CD, DO and the presence of EDNS.
+        """
+        if query.qclass != CLASS_IN or reply[2] & _TC_OCTET:
+            return
+        begin = query.question_end
+        asks = _EXACT
+        for flag, bit in ((RD, _WITH_RD), (CD, _WITH_CD), (AD, _WITH_AD)):
+            asks |= bit if query.flags & flag else 0
+        if query.edns is not None:
+            asks |= _WITH_EDNS | (_WITH_DO if query.edns.do else 0)
+        records = walk(reply, begin, sum(_COUNTS.unpack_from(reply, 6)))
+        now_ns = int(now_s * 1e9)
+        self.put(
+            query.key,
+            query.qtype,
+            asks,
+            (int.from_bytes(reply[2:4], "big") & ~(RD | CD)).to_bytes(2, "big"),
+            reply[6:12],
+            (reply[begin:],),
+            label,
+            tuple(record.rdata_offset - _TTL_BEFORE_RDATA - begin for record in records if record.rtype != OPT),
+            now_ns,
+            now_ns + int(good_for_s * 1e9),
         )
 
     def wants_denial(self, suffix: WireName, qtype: int) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 
+import dns.flags
 import dns.message
+import dns.rrset
 import pytest
 
 from resolver import compiled
@@ -294,3 +297,81 @@ def test_below_a_denied_suffix_nothing_exists_but_what_is_known() -> None:
     ]
     assert table.look_up(query("x.mynet", "AAAA").wire) is None
     assert [((A, 3, "forward"), 4)] == list(table.take_hits())
+
+
+def upstreams_reply(asked: Query, ttl: int = 100, flags: int = 0) -> bytes:
+    message = dns.message.make_response(dns.message.from_wire(asked.wire), recursion_available=True)
+    name = message.question[0].name
+    message.answer.append(dns.rrset.from_text(name, ttl, "IN", "CNAME", "www.example.org."))
+    message.answer.append(dns.rrset.from_text("www.example.org.", ttl // 2, "IN", "A", "192.0.2.1"))
+    message.flags |= flags | asked.flags & CD
+    return message.to_wire()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        query("example.org", "A"),
+        query("example.org", "A", flags=RD | AD),
+        query("example.org", "A", flags=RD | CD, edns=opt(do=True)),
+    ],
+    ids=["plain", "AD", "DO and CD"],
+)
+def test_an_upstreams_reply_is_for_those_who_ask_alike(asked: Query) -> None:
+    table = LaneTable(0)
+    reply = upstreams_reply(asked)
+    table.pass_on(asked, reply, time.monotonic(), 60, LABEL)
+
+    assert reply == table.look_up(asked.wire)
+    shouted = query("EXAMPLE.org", "A", flags=asked.flags, edns=asked.wire[asked.question_end :] or None)
+    assert (
+        table.look_up(shouted.wire)
+        == reply[:12] + shouted.wire[12 : shouted.question_end] + reply[asked.question_end :]
+    )
+    others = [
+        query("example.org", "A", flags=0),
+        query("example.org", "A", flags=RD | CD),
+        query("example.org", "A", edns=opt()),
+        query("example.org", "A", flags=RD | CD | AD, edns=opt(do=True)),
+        query("example.org", "AAAA"),
+    ]
+    assert [None] * 5 == [table.look_up(other.wire) for other in others]
+    assert 2 == counted(table)
+
+
+def test_its_ttls_are_counted_down_until_its_time_is_over() -> None:
+    table = LaneTable(0)
+    asked = query("example.org", "A")
+    table.pass_on(asked, upstreams_reply(asked), time.monotonic() - 30, 60, LABEL)
+
+    reply = table.look_up(asked.wire)
+
+    assert reply is not None
+    assert [70, 20] == [rrset.ttl for rrset in dns.message.from_wire(reply).answer]
+    table.pass_on(asked, upstreams_reply(asked), time.monotonic() - 55, 60, LABEL)
+    reply = table.look_up(asked.wire)
+    assert reply is not None
+    assert [45, 0] == [rrset.ttl for rrset in dns.message.from_wire(reply).answer]
+    table.pass_on(asked, upstreams_reply(asked), time.monotonic() - 61, 60, LABEL)
+    assert table.look_up(asked.wire) is None
+
+
+def test_what_has_a_time_can_be_forgotten_all_at_once() -> None:
+    table = LaneTable(0)
+    asked, own = query("example.org", "A"), query("db", "A")
+    keep(table, own, 1)
+    table.pass_on(asked, upstreams_reply(asked), time.monotonic(), 60, LABEL)
+    assert 2 == len(table)
+
+    table.drop_expiring()
+
+    assert table.look_up(asked.wire) is None
+    assert ["1"] == told(table.look_up(own.wire))
+
+
+def test_a_truncated_reply_is_not_kept() -> None:
+    table = LaneTable(0)
+    asked = query("example.org", "A")
+    table.pass_on(asked, upstreams_reply(asked, flags=dns.flags.TC), time.monotonic(), 60, LABEL)
+
+    assert 0 == len(table)
