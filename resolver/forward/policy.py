@@ -50,8 +50,11 @@ from resolver.wire.constants import BADVERS, FORMERR, NOERROR, NOTIMP, NXDOMAIN,
 
 BUDGET_S = 4.4
 """Every look-up ends within this: a stub resolver gives up after 5 s, and our answer has a way to go."""
-ROUNDS = 4
-"""How often the list is gone through unless resolv.conf says ``attempts``: loss is made up for by asking again."""
+ROUNDS = 8
+"""How often the list is gone through unless resolv.conf says ``attempts``: loss is made up for by asking again.
+
+Each time waits twice as long as the last, so a fast server is asked until the budget is over, and an outage of a second
+or two is outlived."""
 
 Order = Literal["sequential", "fastest", "rotate"]
 

@@ -16,6 +16,7 @@ from resolver.views import Match, View, reverse_apex
 from resolver.wire.constants import (
     AAAA,
     ANY,
+    DS,
     EDE_BLOCKED,
     EDE_PROHIBITED,
     HTTPS,
@@ -40,6 +41,7 @@ from resolver.wire.name import (
     is_below,
     label_count,
     labels_of,
+    parent_of,
     reverse_prefix,
     suffixes_of,
     to_text,
@@ -280,6 +282,8 @@ class ForwardPolicy:
                     return Reply(negative(NOERROR, suffix, view), why=why)
                 return Reply(negative(NXDOMAIN, suffix, view), why=why, below=suffix)
         route = self.routes.find(question.key)
+        if question.qtype == DS and route is not None and route.target in (Target.UPSTREAMS, Target.DEFAULT):
+            route = self.routes.find(parent_of(question.key))  # the zone above has it (RFC 4035 3.1.4.1)
         if route is not None and (refused := self._kept_here(route, view)) is not None:
             return refused
         is_single = route is None and label_count(question.key) == 1

@@ -32,7 +32,7 @@ class Authorities(NamedTuple):
     @property
     def every(self) -> dict[str, At]:
         """Where each zone is, by its name."""
-        return {zones.PLAIN: self.knotd, **self.signed}
+        return {zones.PLAIN: self.knotd, zones.INSIDE: self.named, **self.signed}
 
 
 class Anchors(NamedTuple):
@@ -50,7 +50,13 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authoritie
     plain.write_text(zones.PLAIN_TEXT)
     signed.write_text(zones.SIGNED_TEXT)
     knot = {zones.PLAIN: plain, zones.NSEC: signed, zones.NSEC3: signed}
-    bind = {zones.PLAIN: plain, zones.BROKEN: zones.sign(folder, zones.BROKEN, zones.SIGNED_TEXT + zones.big_keys(4))}
+    inside = folder / "inside.zone"
+    inside.write_text(zones.INSIDE_TEXT)
+    bind = {
+        zones.PLAIN: plain,
+        zones.INSIDE: inside,
+        zones.BROKEN: zones.sign(folder, zones.BROKEN, zones.SIGNED_TEXT + zones.big_keys(4)),
+    }
     at, shared = programs.lonely(), programs.shared()
     policies = {zones.NSEC: "nsec", zones.NSEC3: "nsec3"}
     with (

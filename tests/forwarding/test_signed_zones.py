@@ -94,6 +94,16 @@ def test_an_unbound_behind_pydns_validates(live: Live, behind: At) -> None:
     assert status(fetch(behind, f"nothere.{zones.NSEC3}")) == "NXDOMAIN"
 
 
+def test_a_zone_inside_may_be_unsigned_where_the_one_above_proves_it(live: Live, behind: At) -> None:
+    """Split DNS: the route of a zone is not that of its DS, which stands in the zone above (RFC 4035 3.1.4.1)."""
+    ds = fetch(live.at, zones.INSIDE, "DS", want_dnssec=True)
+    reply = fetch(behind, f"www.{zones.INSIDE}", want_dnssec=True)
+
+    assert {"NSEC", "SOA", "RRSIG"} <= types(ds.authority)
+    assert (status(reply), answers(reply)) == ("NOERROR", ["192.0.2.80"]), str(reply)
+    assert not has_flag(reply, AD)
+
+
 @pytest.mark.parametrize("payload", [512, 1232])
 def test_many_large_keys_come_over_tcp(live: Live, authorities: Authorities, payload: int) -> None:
     """Four keys of 4096 bits beside the one that signs."""

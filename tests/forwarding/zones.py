@@ -47,6 +47,8 @@ svc     TYPE65 \# 13 00010000010006026832026833
     + "\n".join(f'big TXT "{text}"' for text in BIG_TXT)
     + "\n"
 )
+INSIDE, INSIDE_TEXT = f"plain.{NSEC}", _HEAD
+"""A zone below a signed one, without a signature and without DS: it is proved that it has none."""
 SIGNED_TEXT = (
     _HEAD
     + """
@@ -54,6 +56,8 @@ alias   CNAME www
 *.wild  A 192.0.2.85
 mail    MX 10 www
 child   NS ns.child
+plain   NS ns.plain
+ns.plain A 127.0.0.1
 child   DS 12345 13 2 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 ns.child A 127.0.0.1
 changed A 192.0.2.86

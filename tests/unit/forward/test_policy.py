@@ -128,10 +128,10 @@ def test_attempts_says_how_often_the_list_is_gone_through_and_the_last_try_gets_
 def test_a_lost_packet_is_made_up_for_by_asking_again_soon() -> None:
     script = Script(A, options=ForwardOptions(), memory=knowing(0.05, A))
 
-    waits = [script.wake_in, *(script.sleep().wake_in for _ in range(3))]
+    waits = [script.wake_in, *(script.sleep().wake_in for _ in range(6))]
 
-    assert [0.06, 0.12, 0.24, 3.98] == waits
-    assert [A] * 4 == [upstream for upstream, _ in script.asked]
+    assert [0.06, 0.12, 0.24, 0.48, 0.96, 1.92, 0.62] == waits
+    assert [A] * 7 == [upstream for upstream, _ in script.asked]
 
 
 def test_in_the_long_run_one_look_up_in_ten_is_hedged() -> None:

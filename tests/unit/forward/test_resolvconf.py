@@ -113,7 +113,7 @@ def test_the_options_of_forwarding_are_handed_on() -> None:
 
     assert ForwardOptions(3.0, 4, "rotate", edns0=True) == ForwardOptions.of(conf)
     assert ForwardOptions(3.0, 4, "fastest", edns0=True) == ForwardOptions.of(conf, "fastest")
-    assert ForwardOptions(5.0, 4, "sequential") == ForwardOptions.of(parse(""))
+    assert ForwardOptions(5.0, 8, "sequential") == ForwardOptions.of(parse(""))
 
 
 @given(st.text())
