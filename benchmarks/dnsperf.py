@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from benchmarks.errors import BenchError
 from benchmarks.machine import pinned
-from benchmarks.servers import Server
 
 _EACH = re.compile(r"^> [A-Z]{2}\S* \S+ \S+ ([\d.]+)$", re.MULTILINE)
 
@@ -28,12 +28,12 @@ class Run:
     waits: tuple[float, ...] = ()
     """Seconds to each answer in order, if they were asked for."""
 
-    def wrong(self) -> str | None:
-        """What was wrong with the answers that came; None when they were good."""
+    def wrong(self, rcode: str = "NOERROR") -> str | None:
+        """What was wrong with the answers that came; None when all had this rcode."""
         if not self.answered:
             return "no answer at all"
-        if self.rcodes != {"NOERROR": self.answered}:
-            return "answered with " + ", ".join(f"{rcode} {count}" for rcode, count in self.rcodes.items())
+        if self.rcodes != {rcode: self.answered}:
+            return "answered with " + ", ".join(f"{found} {count}" for found, count in self.rcodes.items())
         return None
 
     def fault(self) -> str | None:
@@ -45,14 +45,29 @@ class Run:
         return None
 
 
+class Asked(Protocol):
+    """What can be driven: a `Server`, or what runs already and is none of ours."""
+
+    @property
+    def address(self) -> str:
+        """Where it answers, as seen by who asks."""
+
+    @property
+    def port(self) -> int:
+        """Its port there."""
+
+    def cpu_s(self) -> float:
+        """User and system time so far."""
+
+
 def drive(
-    server: Server, queries: Path, seconds: float, core: int | None, inside: Sequence[str] = (), *more: str
+    server: Asked, queries: Path, seconds: float, core: int | None, inside: Sequence[str] = (), *more: str
 ) -> Run:
     """Saturate ``server`` for ``seconds`` with the lines of ``queries``; ``more`` are further flags of dnsperf's.
 
     With ``-v`` the answers' times are noted one by one.
     """
-    command = [*inside, *pinned(core), "dnsperf", "-s", "127.0.0.1", "-p", str(server.port), "-d", str(queries)]
+    command = [*inside, *pinned(core), "dnsperf", "-s", server.address, "-p", str(server.port), "-d", str(queries)]
     command += ["-l", f"{seconds:g}", *more]
     before = server.cpu_s()
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)

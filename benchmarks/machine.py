@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 _VERSION = {
@@ -18,6 +19,7 @@ _VERSION = {
     "dnsdist": ("dnsdist", "--version"),
     "aardvark-dns": ("/usr/lib/podman/aardvark-dns", "--version"),
     "dockerd": ("dockerd", "--version"),
+    "coredns": ("coredns", "-version"),
 }
 
 
@@ -45,6 +47,7 @@ def machine(programs: Sequence[str]) -> dict[str, object]:
         "load": round(os.getloadavg()[0], 2),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         **{program: version(program) for program in programs},
         "commit": commit + (" + changes" if _said(["git", "status", "--porcelain"]) else ""),
     }

@@ -41,6 +41,8 @@ class Server:
     asks: str = "n1"
     """The name whose address is its first answer."""
     start_within_s: float = START_WITHIN_S
+    address: str = "127.0.0.1"
+    """Where it is asked."""
     pid_file: Path | None = None
     """Where a program that forks and ends says who serves, in a session of its own."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)

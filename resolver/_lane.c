@@ -36,6 +36,9 @@ enum {
     CONTROL = 64,
     TYPE_OPT = 41,
     OPT_SIZE = 11,
+    CLIENT_SUBNET = 8, /* is not sent on; where it is, the responder keeps no passing replies */
+    COOKIE = 10,       /* and keep-alive */
+    PADDING = 12,
     OWN_UDP_SIZE = 1232,
     MIN_UDP_SIZE = 512,
     ADDRESS = 16,
@@ -59,6 +62,7 @@ typedef struct {
     uint16_t end; /* of the question, in the message */
     uint16_t limit;
     uint8_t asks;  /* EXACT and what goes with it */
+    uint8_t is_odd; /* has options that an upstream may have a say in */
     uint64_t hash; /* of the name */
 } Question;
 
@@ -112,6 +116,7 @@ static int read_query(const uint8_t *message, size_t size, Question *found) {
     found->type = get16(message + at - 4);
     found->end = (uint16_t)at;
     found->limit = MIN_UDP_SIZE;
+    found->is_odd = 0;
     found->asks = (uint8_t)(EXACT | (message[2] & RD ? WITH_RD : 0) | (message[3] & CD ? WITH_CD : 0) |
                             (message[3] & AD ? WITH_AD : 0));
     if (extra) {
@@ -122,6 +127,8 @@ static int read_query(const uint8_t *message, size_t size, Question *found) {
         if (at + OPT_SIZE + options != size) return 0;
         while (position < options) {
             if (options - position < 4) return 0;
+            unsigned option = get16(opt + OPT_SIZE + position);
+            found->is_odd |= option != CLIENT_SUBNET && (option < COOKIE || option > PADDING);
             position += 4u + get16(opt + OPT_SIZE + position + 2);
         }
         if (position != options) return 0;
@@ -187,7 +194,7 @@ static Entry *find(Table *table, const Question *asked, int64_t now) {
     if (!table->count) return NULL;
     for (Entry *entry = table->buckets[asked->hash & table->mask]; entry; entry = entry->next) {
         if (entry->hash == asked->hash && entry->type == asked->type && entry->name_size == asked->name_size &&
-            (!entry->asks || entry->asks == asked->asks) && !memcmp(name_of(entry), asked->name, asked->name_size))
+            (!entry->asks || (entry->asks == asked->asks && !asked->is_odd)) && !memcmp(name_of(entry), asked->name, asked->name_size))
             return entry->expires_ns && entry->expires_ns <= now ? NULL : entry;
     }
     return NULL;

@@ -141,6 +141,12 @@ class Server:
         del self._joined[responder]
         self.lookups.loops.leave(responder.state.in_namespace)
 
+    def count_hits(self) -> None:
+        """Take what the listeners have answered by themselves into the counters."""
+        self.responder.count_ready_hits()
+        for responder in self._joined:
+            responder.count_passing_hits()
+
     @property
     def in_flight(self) -> int:
         """Queries that wait for an upstream, at whichever responder."""
@@ -219,13 +225,11 @@ class Server:
             log.warning("no metrics: %s", str(error).replace("--listen", "--metrics"))
             return
         self._http = http_server(sock, self)
-        shown = Address(self.settings.metrics.host, sock.getsockname()[1])
-        log.info("metrics at http://%s/metrics", shown)
+        log.info("metrics at http://%s/metrics", Address(self.settings.metrics.host, sock.getsockname()[1]))
 
     async def serve(self, banner: str) -> None:
         """Answer until a signal ends it; ``banner`` is what the ready line says."""
-        loop = asyncio.get_running_loop()
-        self.is_ready = True
+        self.is_ready, loop = True, asyncio.get_running_loop()
         watch_loops(self.lookups, self.settings, self.responder.state, self.resolved.imported)
         log.info("ready: %s", banner)
         # The start is over: what lives now lives long, and the collector need not look at it again.
@@ -361,7 +365,7 @@ class Server:
         state = self.make_state()
         if state.upstreams != self.responder.state.upstreams:
             log.info("now forwarding to %s", ", ".join(map(str, state.upstreams)) or "nobody")
-        self.responder.count_ready_hits()
+        self.count_hits()
         self.responder.swap(state)
         for responder, restate in self._joined.items():
             responder.swap(restate(state))
@@ -382,10 +386,8 @@ class Server:
 
     def describe(self) -> str:
         """What is served, in a few words."""
-        counts = self.registry_size()
-        return ", ".join(
-            f"{counts[kind]} {kind[:-1] if counts[kind] == 1 else kind}" for kind in ("networks", "endpoints", "zones")
-        )
+        counts = [(self.registry_size()[kind], kind) for kind in ("networks", "endpoints", "zones")]
+        return ", ".join(f"{count} {kind[:-1] if count == 1 else kind}" for count, kind in counts)
 
     def registry_size(self) -> Mapping[str, int]:
         """How many there are of each kind of thing."""

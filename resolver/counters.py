@@ -55,6 +55,11 @@ class ServerStats:
         """One query came in."""
         self.requests[transport, qtype if qtype in TYPE_NAMES else OTHER_TYPE] += 1
 
+    def count_ready(self, transport: int, qtype: int, rcode: int, stage: str, hits: int) -> None:
+        """So many queries were answered with a ready reply; their durations are counted where they left."""
+        self.requests[transport, qtype if qtype in TYPE_NAMES else OTHER_TYPE] += hits
+        self.responses[rcode, stage] += hits
+
 
 @dataclass(slots=True)
 class SourceCounts:

@@ -44,7 +44,7 @@ class ServerReadings:
 
     def server(self) -> ServerStats:
         """The server's counters, the hits of ready replies included."""
-        self._server.responder.count_ready_hits()
+        self._server.count_hits()
         return self._server.responder.stats
 
     def in_flight(self) -> int:
@@ -137,7 +137,11 @@ def http_server(sock: socket.socket, server: Server) -> HttpServer:
         )
 
     def cache(parameters: Parameters) -> tuple[str, object]:
-        return _of_name(parameters, lambda below: on_loop(lambda: cache_of(server.lookups, below, loop.time())))
+        def look(below: WireName | None) -> Mapping[str, object]:
+            server.count_hits()
+            return cache_of(server.lookups, below, loop.time())
+
+        return _of_name(parameters, lambda below: on_loop(lambda: look(below)))
 
     def flush(parameters: Parameters) -> tuple[str, object]:
         return _of_name(parameters, lambda below: {"flushed": on_loop(lambda: server.lookups.cache.flush(below))})

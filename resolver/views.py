@@ -17,7 +17,7 @@ from resolver.wire.name import IPAddress, WireName, fold, from_text, suffixes_of
 from resolver.wire.ready import TCP_ROOM, ReadyTable, new_table
 from resolver.zones.model import ZoneSet
 
-_ROOMS = (None, None, TCP_ROOM, TCP_ROOM)
+ROOMS = (None, None, TCP_ROOM, TCP_ROOM)
 """UDP and TCP over IPv4 and IPv6: each has its own ready replies."""
 
 _MAX_CLIENTS = 65536
@@ -93,7 +93,7 @@ class View:
     """True for the host's view, which is on no network and sees all of them."""
     turns: dict[tuple[WireName, int], int] = field(default_factory=dict)
     """How often a question was answered, so that the next answer has its records in another order."""
-    ready: tuple[ReadyTable, ...] = field(default_factory=lambda: tuple(new_table(room) for room in _ROOMS))
+    ready: tuple[ReadyTable, ...] = field(default_factory=lambda: tuple(new_table(room) for room in ROOMS))
 
     @property
     def is_internal(self) -> bool:

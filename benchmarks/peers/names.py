@@ -1,25 +1,23 @@
 """Servers that hold a list of names, each started on the same list: what pydns is compared with when it answers itself.
 
-The names are single labels, `n1` to `n<count>`, each with one address: what every server here can have. For
-those that know zones only, it is the root zone.
+Whoever can be told of a change while it runs is started so that it can: `CHURN` is the name that benchmarks/changers.py
+changes.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.errors import BenchError
-from benchmarks.servers import Server, udp_to
+from benchmarks.peers.files import TTL, Registry
+from benchmarks.servers import START_WITHIN_S, Server, udp_to
 
-START_WITHIN_S = 120.0
-"""A million names take their time."""
+CHURN = "churn"
 AARDVARK = "/usr/lib/podman/aardvark-dns"
 _ECHO = Path(__file__).with_name("echo.c")
-_TTL = 600
 
 _KNOT = """\
 server:
@@ -30,11 +28,16 @@ server:
     background-workers: 1
 database:
     storage: "{folder}"
+acl:
+  - id: here
+    address: 127.0.0.1
+    action: update
 zone:
   - domain: .
     file: "{zone}"
     zonefile-sync: -1
     journal-content: none
+    acl: here
 """
 _NSD = """\
 server:
@@ -66,10 +69,14 @@ server:
     num-threads: 1
     do-ip6: no
     access-control: 127.0.0.0/8 allow
+    incoming-num-tcp: 100
     local-zone: "." static
+    local-zone: "10.in-addr.arpa." static
     include: "{data}"
 remote-control:
-    control-enable: no
+    control-enable: yes
+    control-interface: "{folder}/control"
+    control-use-cert: no
 """
 _DNSDIST = """\
 setLocal("127.0.0.1:{port}")
@@ -78,59 +85,17 @@ newServer{{address="127.0.0.1:{backend}", checkName="n1."}}
 pc = newPacketCache({entries})
 getPool(""):setCache(pc)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Registry:
-    """The same names in every form that is wanted, written once."""
-
-    folder: Path
-    count: int
-
-    def addresses(self) -> Iterator[tuple[str, str]]:
-        """Each name and its address."""
-        for number in range(1, self.count + 1):
-            yield f"n{number}", f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
-
-    def write(self) -> None:
-        """All the files."""
-        pairs = list(self.addresses())
-        self.queries.write_text("".join(f"{name} A\n" for name, _ in pairs))
-        self.hosts.write_text("".join(f"{address} {name}\n" for name, address in pairs))
-        self.zone.write_text(
-            f". {_TTL} SOA ns. hostmaster. 1 3600 600 86400 60\n. {_TTL} NS ns.\nns. {_TTL} A 127.0.0.1\n"
-            + "".join(f"{name}. {_TTL} A {address}\n" for name, address in pairs)
-        )
-        self.local_data.write_text("".join(f'local-data: "{name}. {_TTL} A {address}"\n' for name, address in pairs))
-        self.toml.write_text(
-            '[networks.mynet]\nsubnets = ["10.0.0.0/8"]\n'
-            + "".join(f'[networks.mynet.endpoints.{name}]\naddresses = ["{address}"]\n' for name, address in pairs)
-        )
-
-    @property
-    def queries(self) -> Path:
-        """For dnsperf: every name once."""
-        return self.folder / "queries"
-
-    @property
-    def hosts(self) -> Path:
-        """As hosts(5)."""
-        return self.folder / "hosts"
-
-    @property
-    def zone(self) -> Path:
-        """As a zone file (RFC 1035 5)."""
-        return self.folder / "zone"
-
-    @property
-    def local_data(self) -> Path:
-        """As unbound.conf(5) has it."""
-        return self.folder / "local-data"
-
-    @property
-    def toml(self) -> Path:
-        """As a registry file of pydns."""
-        return self.folder / "networks.toml"
+_COREDNS = """\
+.:{port} {{
+    bind 127.0.0.1
+    file {zone} .
+}}
+"""
+_CHURN_FOLDER = """\
+[registry]
+files = ["{registry}"]
+aardvark = "{names}"
+"""
 
 
 Make = Callable[[Path, int, Registry], list[str]]
@@ -146,21 +111,34 @@ def echo(folder: Path, port: int, _: Registry) -> list[str]:
     return [str(program), str(port)]
 
 
-def pydns_with(program: str) -> Make:
-    """The `Make` of one pydns program."""
+def pydns_with(program: str, lane: str = "", kind: str = "toml") -> Make:
+    """The `Make` of one pydns program; ``lane`` is PYDNS_LANE, ``kind`` the form of its registry: toml or json."""
 
-    def pydns(_: Path, port: int, registry: Registry) -> list[str]:
-        command = [program, "serve", "--listen", f"127.0.0.1:{port}", "--registry", str(registry.toml)]
+    def pydns(folder: Path, port: int, registry: Registry) -> list[str]:
+        names = folder / "names"
+        names.mkdir()
+        (names / CHURN).write_text(f"127.0.0.1\n{1:064x} 10.200.0.0  {CHURN}\n")
+        config = folder / "pydns.toml"
+        file = {"toml": registry.toml, "json": registry.inspected}[kind]
+        config.write_text(_CHURN_FOLDER.format(registry=file, names=names))
+        command = [*in_lane(lane), program, "serve", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
         return [*command, "--upstream", "127.0.0.1:1", "--metrics", "off"]
 
     return pydns
 
 
-def dnsmasq(_: Path, port: int, registry: Registry) -> list[str]:
-    """The names as an additional hosts file."""
+def in_lane(lane: str) -> list[str]:
+    """The words before a pydns that make it take one fast lane; the compiled one is that which it takes by itself."""
+    return ["env", f"PYDNS_LANE={lane}"] if lane else ["env", "--unset=PYDNS_LANE"]
+
+
+def dnsmasq(folder: Path, port: int, registry: Registry) -> list[str]:
+    """The names as an additional hosts file; what it has not is nowhere."""
+    (folder / "hosts.d").mkdir()
     command = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=", f"--port={port}"]
-    command += ["--listen-address=127.0.0.1", "--bind-interfaces", "--no-resolv", "--no-hosts", f"--local-ttl={_TTL}"]
-    return [*command, f"--addn-hosts={registry.hosts}"]
+    command += ["--listen-address=127.0.0.1", "--bind-interfaces", "--no-resolv", "--no-hosts", f"--local-ttl={TTL}"]
+    command += [f"--local={domain}" for domain in ("//", "/mynet/", "/10.in-addr.arpa/")]
+    return [*command, f"--addn-hosts={registry.hosts}", f"--hostsdir={folder / 'hosts.d'}"]
 
 
 def unbound(folder: Path, port: int, registry: Registry) -> list[str]:
@@ -202,30 +180,47 @@ def aardvark(folder: Path, port: int, registry: Registry) -> list[str]:
     lines = ["127.0.0.1"]
     lines += [f"{number:064x} {address}  {name}" for number, (name, address) in enumerate(registry.addresses())]
     (names / "mynet").write_text("\n".join(lines) + "\n")
-    return [AARDVARK, "--config", str(names), "--port", str(port), "run"]
+    return ["env", "AARDVARK_NO_PROXY=1", AARDVARK, "--config", str(names), "--port", str(port), "run"]
 
 
-LIMIT, PYDNS, BACKEND, BALANCER = "C echo", "pydns", "knotd", "dnsdist"
-_PID_FILES = {"aardvark-dns": "names/aardvark.pid"}
+def coredns(folder: Path, port: int, registry: Registry) -> list[str]:
+    """The names as a zone, on one core."""
+    config = folder / "Corefile"
+    config.write_text(_COREDNS.format(port=port, zone=registry.zone))
+    return ["env", "GOMAXPROCS=1", "coredns", "-conf", str(config)]
 
 
-def peers(pydns: str, backend_port: int) -> dict[str, Make]:
+LIMIT, PYDNS, PYTHON, BACKEND, BALANCER = "C echo", "pydns", "pydns in Python", "knotd", "dnsdist"
+AARDVARK_NAME = "aardvark-dns"
+_PID_FILES = {AARDVARK_NAME: "names/aardvark.pid"}
+
+
+def lanes(program: str) -> dict[str, str]:
+    """Which fast lanes a pydns has: their names here, with PYDNS_LANE."""
+    done = subprocess.run([*in_lane(""), program, "--version"], capture_output=True, text=True, check=False)
+    return ({PYDNS: ""} if "compiled" in done.stdout else {}) | {PYTHON: "python"}
+
+
+def peers(pydns: str, backend_port: int, kind: str = "toml") -> dict[str, Make]:
     """Whoever is installed, the limit and pydns first; dnsdist stands before the knotd on ``backend_port``."""
     programs: dict[str, tuple[str, Make]] = {
         LIMIT: ("gcc", echo),
-        PYDNS: (pydns, pydns_with(pydns)),
+        **{name: (pydns, pydns_with(pydns, lane, kind)) for name, lane in lanes(pydns).items()},
         BACKEND: ("knotd", knotd),
         "unbound": ("unbound", unbound),
         "dnsmasq": ("dnsmasq", dnsmasq),
         "nsd": ("nsd", nsd),
         BALANCER: ("dnsdist", dnsdist_before(backend_port)),
-        "aardvark-dns": (AARDVARK, aardvark),
+        AARDVARK_NAME: (AARDVARK, aardvark),
+        "coredns": ("coredns", coredns),
     }
     return {name: make for name, (program, make) in programs.items() if shutil.which(program) is not None}
 
 
-def holder(name: str, make: Make, port: int, registry: Registry, core: int | None) -> Server:
-    """A server ready to be started on 127.0.0.1."""
+def holder(
+    name: str, make: Make, port: int, registry: Registry, core: int | None, start_within_s: float = START_WITHIN_S
+) -> Server:
+    """A server ready to be started on 127.0.0.1; its folder is its log's."""
     own = registry.folder / f"{name.replace(' ', '')}-{port}"
     own.mkdir()
     return Server(
@@ -235,6 +230,6 @@ def holder(name: str, make: Make, port: int, registry: Registry, core: int | Non
         udp_to("127.0.0.1", port),
         own / "log",
         core,
-        start_within_s=START_WITHIN_S,
+        start_within_s=start_within_s,
         pid_file=own / _PID_FILES[name] if name in _PID_FILES else None,
     )

@@ -132,7 +132,7 @@ class Member:
     def restate(self, wanted: Wanted) -> None:
         """Serve another view from now on."""
         self.wanted = wanted
-        self._responder.count_ready_hits()
+        self._responder.count_passing_hits()
         self._responder.swap(self._restated(self._host.server.responder.state))
 
     async def close(self, *, drain: bool = True) -> None:

@@ -68,6 +68,7 @@ class Entry:
         "failed_at",
         "hits",
         "is_being_fetched",
+        "is_ready",
         "name",
         "qtype",
         "rcode",
@@ -91,6 +92,8 @@ class Entry:
         """When upstreams were last asked for a fresh one in vain."""
         self.hits = 0
         self.is_being_fetched = False
+        self.is_ready = False
+        """Given out without the cache being asked, so that not every hit has been counted."""
         self.size = len(reply) + ENTRY_SIZE + 16 * len(ttls)
         self._ttls = ttls
 
@@ -112,6 +115,31 @@ class Entry:
         for offset, _ in self._ttls:
             _TTL.pack_into(reply, offset, STALE_TTL)
         return bytes(reply)
+
+
+class Lasting:
+    """For how long a reply of the cache is good without the cache being asked again."""
+
+    __slots__ = ("_cache", "_entry", "as_of", "until")
+
+    def __init__(self, cache: Cache, entry: Entry, now: float) -> None:
+        self._cache = cache
+        self._entry = entry
+        self.as_of = entry.stored_at + int(now - entry.stored_at)
+        """When its TTLs were as they are."""
+        self.until = entry.stored_at + entry.ttl
+        """Until when nobody need ask; then comes the time in which it may be fetched anew."""
+        if cache.settings.prefetch:
+            self.until -= entry.ttl * PREFETCH_SHARE
+
+    def hold(self) -> None:
+        """It is given out from now on without the cache being asked."""
+        self._entry.is_ready = True
+
+    def count(self, hits: int) -> None:
+        """So many were answered with it."""
+        self._entry.hits += hits
+        self._cache.hits += hits
 
 
 class Cache:
@@ -146,7 +174,8 @@ class Cache:
 
     def is_worth_fetching(self, entry: Entry, now: float) -> bool:
         """Whether an entry is popular and soon over, so that it is to be fetched before anybody has to wait; once."""
-        if not self.settings.prefetch or entry.is_being_fetched or entry.hits < POPULAR_HITS or entry.rcode == SERVFAIL:
+        is_popular = entry.hits >= POPULAR_HITS or entry.is_ready
+        if not self.settings.prefetch or entry.is_being_fetched or not is_popular or entry.rcode == SERVFAIL:
             return False
         if entry.left_s(now) > entry.ttl * PREFETCH_SHARE:
             return False

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Final
 
 from resolver.forward.bootstrap import Bootstrap
+from resolver.forward.cache import Lasting
 from resolver.forward.certificates import Verdicts
 from resolver.forward.exchanges import Exchanges
 from resolver.forward.failures import Failure, failure_of_rcode
@@ -58,6 +59,8 @@ class Outcome:
     """True when the look-up was turned away because too many are under way."""
     is_cached: bool = False
     """True when nobody was asked for it."""
+    lasting: Lasting | None = None
+    """How long the reply may be given out again as it is, but for its TTLs."""
 
 
 TURNED_AWAY: Final = {
@@ -80,6 +83,9 @@ def no_namespace(family: socket.AddressFamily, kind: socket.SocketKind, done: So
 
 class Forwarder:
     """Look-ups under way, and what is counted of them. Made and used on one running loop."""
+
+    generation = 0
+    """It remembers no replies, so that none is ever flushed."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from resolver.forward.cache import RECHECK_S, Cache, CacheSettings, Entry
+from resolver.forward.cache import RECHECK_S, Cache, CacheSettings, Entry, Lasting
 from resolver.forward.forwarder import TURNED_AWAY, Done, Forwarder, Outcome, no_namespace
 from resolver.forward.loops import Loops, looping_error
 from resolver.forward.policy import DEFAULT_OPTIONS, ForwardOptions
@@ -91,11 +91,9 @@ class Lookups:
         now = self._loop.time()
         entry = self.cache.get(key, now)
         if entry is not None:
-            done(
-                Outcome(
-                    entry.counted_down(now), None, _CACHED_ERROR if entry.rcode == SERVFAIL else None, is_cached=True
-                )
-            )
+            is_error = entry.rcode == SERVFAIL
+            ede, lasting = (_CACHED_ERROR, None) if is_error else (None, Lasting(self.cache, entry, now))
+            done(Outcome(entry.counted_down(now), None, ede, is_cached=True, lasting=lasting))
             if not self.cache.is_worth_fetching(entry, now):
                 return
             done = _nobody
@@ -121,6 +119,11 @@ class Lookups:
         if options.is_guarded:
             ended = partial(self.guard.pass_on, query, ended)
         self._ask(query, upstreams, over_tcp, ended, options, in_namespace, client)
+
+    @property
+    def generation(self) -> int:
+        """Grows when something was flushed."""
+        return self.cache.generation
 
     @property
     def waiting(self) -> int:

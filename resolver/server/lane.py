@@ -8,7 +8,7 @@ from time import perf_counter
 
 from resolver._lane import Loop
 from resolver.server.responder import Responder
-from resolver.server.udp import UdpListener, ask_for_destination
+from resolver.server.udp import MAX_CLIENTS, UdpListener, ask_for_destination
 from resolver.wire.lane import LaneTable
 
 
@@ -18,6 +18,8 @@ class LaneUdpListener(UdpListener):
     def __init__(self, sock: socket.socket, responder: Responder, *, is_wildcard: bool) -> None:
         super().__init__(sock, responder)
         self._lane = Loop(sock.fileno())
+        self._known: set[str] = set()
+        """Clients whose tables the lane has."""
         if is_wildcard:
             ask_for_destination(sock)
 
@@ -28,6 +30,7 @@ class LaneUdpListener(UdpListener):
         if self._generation != self._responder.generation:
             self._generation = self._responder.generation
             lane.forget()
+            self._known.clear()
         hits, unsent = lane.hits, lane.unsent
         misses = lane.drain()
         hits = lane.hits - hits
@@ -41,8 +44,15 @@ class LaneUdpListener(UdpListener):
                 self._handle(wire, client, send)
 
     def _remember(self, host: str) -> None:
+        if host in self._known:
+            return
+        if len(self._known) >= MAX_CLIENTS:
+            self._lane.forget()
+            self._known.clear()
+        self._known.add(host)
         state = self._responder.state
-        table = state.view_of(host).ready[self._transport]
+        view = state.view_of(host)
+        table = view.ready[self._transport]
         packed = None if state.pin is not None else socket.inet_pton(self._socket.family, host.partition("%")[0])
         if isinstance(table, LaneTable):
-            self._lane.assign(packed, table, None)
+            self._lane.assign(packed, table, self._responder.passing_table(view, self._transport))

@@ -10,9 +10,10 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from resolver.counters import OTHER_TYPE, TCP4, ServerStats
+from resolver import compiled
+from resolver.counters import TCP4, ServerStats
 from resolver.forward.forwarder import Done, Outcome, no_namespace
 from resolver.forward.inside import inside
 from resolver.forward.loops import Loops
@@ -37,13 +38,20 @@ from resolver.wire.constants import (
     RCODE_MASK,
     REFUSED,
     SERVFAIL,
-    TYPE_NAMES,
 )
 from resolver.wire.name import WireName, suffixes_of
 from resolver.wire.query import Query, Verdict, scan
+from resolver.wire.ready import OPT_SIZE
 from resolver.wire.reply import Answer, compose, error_reply, pack
 
+if TYPE_CHECKING:
+    from resolver.server.passing import Passing
+    from resolver.wire.lane import LaneTable
+
 log = logging.getLogger(__name__)
+
+CACHE = "cache"
+"""The stage of what was answered from the cache, by whomever."""
 
 Send = Callable[[bytes], None]
 
@@ -129,6 +137,10 @@ class State:
 class Resolver(Protocol):
     """Who looks up what is forwarded: a `Forwarder`, or `Lookups` with a cache in front of one."""
 
+    @property
+    def generation(self) -> int:
+        """Grows when replies that were given out before are no longer good."""
+
     def resolve(
         self,
         query: Query,
@@ -152,11 +164,18 @@ class Responder:
         self.stats = stats or ServerStats()
         self.in_flight = 0
         """Queries that wait for an upstream."""
-        self.generation = 0
-        """Grows when the state is swapped: ready tables found before are no longer good."""
+        self._swaps = 0
+        self._passing = _new_passing()
+        self._passing_since = 0
+        """The resolver's generation when that was made."""
         self._state = state
         self._forwarder = forwarder
         self._loops = loops
+
+    @property
+    def generation(self) -> Hashable:
+        """Another one when ready tables that were found before are no longer good."""
+        return self._swaps, self._forwarder.generation
 
     @property
     def state(self) -> State:
@@ -168,20 +187,42 @@ class Responder:
 
         `count_ready_hits` before: the hits of the former views go with them.
         """
+        self.count_passing_hits()
         self._state = state
-        self.generation += 1
+        self._passing = _new_passing()
+        self._swaps += 1
 
     def count_ready_hits(self) -> None:
         """Take the hits of the ready replies into the counters."""
         for view in self._state.views.all_made():
             for transport, table in enumerate(view.ready):
                 for (qtype, rcode, stage), hits in table.take_hits():
-                    self.stats.requests[transport, qtype if qtype in TYPE_NAMES else OTHER_TYPE] += hits
-                    self.stats.responses[rcode, stage] += hits
+                    self.stats.count_ready(transport, qtype, rcode, stage, hits)
+        self.count_passing_hits()
+
+    def count_passing_hits(self) -> None:
+        """The same of upstreams' replies that were given out again."""
+        if self._passing is not None:
+            for transport, qtype, rcode, hits in self._passing.take_hits():
+                self.stats.count_ready(transport, qtype, rcode, CACHE, hits)
+
+    def passing_table(self, view: View, transport: int) -> LaneTable | None:
+        """The upstreams' replies that are given out again without asking the cache; None where they never are."""
+        if self._passing_since != self._forwarder.generation:  # something was flushed
+            self.count_passing_hits()
+            self._passing = _new_passing()
+            self._passing_since = self._forwarder.generation
+        if self._passing is None or self._state.passes_client_subnet:  # a subnet may have a say in the answer
+            return None
+        return self._passing.table_of(view, transport)
 
     def ready(self, wire: bytes, host: str, transport: int) -> bytes | None:
         """The ready reply to a message, if there is one; the UDP listener looks it up by itself."""
-        return self._state.view_of(host).ready[transport].look_up(wire)
+        view = self._state.view_of(host)
+        reply = view.ready[transport].look_up(wire)
+        if reply is None and (passing := self.passing_table(view, transport)) is not None:
+            reply = passing.look_up(wire)
+        return reply
 
     def handle(self, wire: bytes, host: str, transport: int, send: Send) -> bool:
         """Answer one message from a client at address ``host``.
@@ -291,7 +332,9 @@ class Responder:
             except Exception:
                 self._fail(query, transport, send, started)
                 return
-            stage = "cache" if outcome.is_cached else "forward"
+            stage = CACHE if outcome.is_cached else "forward"
+            if outcome.lasting is not None and state is self._state and not forward.chased:
+                self._pass_on(query, outcome, reply, host, transport)
             self._finish(reply, reply[3] & RCODE_MASK, stage, send, started)
 
         self.in_flight += 1
@@ -305,10 +348,27 @@ class Responder:
             (self, host),
         )
 
+    def _pass_on(self, query: Query, outcome: Outcome, reply: bytes, host: str, transport: int) -> None:
+        """Have the lane give the reply to the next ones who ask, if it is whole."""
+        assert outcome.reply is not None
+        assert outcome.lasting is not None
+        view = self._state.view_of(host)
+        is_whole = _limit(query, transport) >= len(outcome.reply) + OPT_SIZE
+        if is_whole and self.passing_table(view, transport) is not None and self._passing is not None:
+            self._passing.keep(query, reply, outcome.lasting, view, transport)
+
     def _finish(self, reply: bytes, rcode: int, stage: str, send: Send, started: float) -> None:
         self.stats.responses[rcode, stage] += 1
         self.stats.duration.observe(time.perf_counter() - started)
         send(reply)
+
+
+def _new_passing() -> Passing | None:
+    if compiled.lane is None:
+        return None
+    from resolver.server.passing import Passing
+
+    return Passing()
 
 
 def _limit(query: Query, transport: int) -> int:

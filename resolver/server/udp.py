@@ -21,7 +21,7 @@ BATCH = 64
 """How many datagrams are answered before the loop gets its turn."""
 RECEIVE_SIZE = 4096
 """Octets; a longer query is cut, and then answered with FORMERR."""
-_MAX_CLIENTS = 65536
+MAX_CLIENTS = 65536
 _PKTINFO_SIZE = 64
 
 Client = tuple[Any, ...]
@@ -125,7 +125,7 @@ class UdpListener:
         """See to it that the next query of this client finds the ready replies of its view."""
         if host in self._tables:
             return
-        if len(self._tables) >= _MAX_CLIENTS:
+        if len(self._tables) >= MAX_CLIENTS:
             self._tables.clear()
         table = self._responder.state.view_of(host).ready[self._transport]
         if isinstance(table, PlainTable):

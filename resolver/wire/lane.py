@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Hashable
 from typing import Any
 
 from resolver._lane import Table
@@ -55,10 +56,11 @@ class LaneTable(Table):
             0,
         )
 
-    def pass_on(self, query: Query, reply: bytes, now_s: float, good_for_s: float, label: Label) -> None:
-        """Keep an upstream's reply, as it was made for ``query``, for so many seconds; its TTLs are counted down.
+    def pass_on(self, query: Query, reply: bytes, as_of_s: float, until_s: float, label: Hashable) -> None:
+        """Keep an upstream's reply, as it was made for ``query``, until a time; its TTLs are counted down.
 
-        ``now_s`` is of the monotonic clock. It is for queries that agree in RD, AD, CD, DO and the presence of EDNS.
+        Times are of the monotonic clock; at ``as_of_s`` the TTLs were as they are. It is for queries that agree in RD,
+        AD, CD, DO and the presence of EDNS, and that have no options but those that end here.
         """
         if query.qclass != CLASS_IN or reply[2] & _TC_OCTET:
             return
@@ -69,7 +71,6 @@ class LaneTable(Table):
         if query.edns is not None:
             asks |= _WITH_EDNS | (_WITH_DO if query.edns.do else 0)
         records = walk(reply, begin, sum(_COUNTS.unpack_from(reply, 6)))
-        now_ns = int(now_s * 1e9)
         self.put(
             query.key,
             query.qtype,
@@ -79,8 +80,8 @@ class LaneTable(Table):
             (reply[begin:],),
             label,
             tuple(record.rdata_offset - _TTL_BEFORE_RDATA - begin for record in records if record.rtype != OPT),
-            now_ns,
-            now_ns + int(good_for_s * 1e9),
+            int(as_of_s * 1e9),
+            int(until_s * 1e9),
         )
 
     def wants_denial(self, suffix: WireName, qtype: int) -> bool:

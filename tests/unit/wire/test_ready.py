@@ -308,6 +308,12 @@ def upstreams_reply(asked: Query, ttl: int = 100, flags: int = 0) -> bytes:
     return message.to_wire()
 
 
+def pass_on(table: LaneTable, asked: Query, reply: bytes, ago_s: int = 0) -> None:
+    """For a minute since so many seconds ago."""
+    now = time.monotonic()
+    table.pass_on(asked, reply, now - ago_s, now - ago_s + 60, LABEL)
+
+
 @pytest.mark.parametrize(
     "asked",
     [
@@ -320,7 +326,7 @@ def upstreams_reply(asked: Query, ttl: int = 100, flags: int = 0) -> bytes:
 def test_an_upstreams_reply_is_for_those_who_ask_alike(asked: Query) -> None:
     table = LaneTable(0)
     reply = upstreams_reply(asked)
-    table.pass_on(asked, reply, time.monotonic(), 60, LABEL)
+    pass_on(table, asked, reply)
 
     assert reply == table.look_up(asked.wire)
     shouted = query("EXAMPLE.org", "A", flags=asked.flags, edns=asked.wire[asked.question_end :] or None)
@@ -342,17 +348,17 @@ def test_an_upstreams_reply_is_for_those_who_ask_alike(asked: Query) -> None:
 def test_its_ttls_are_counted_down_until_its_time_is_over() -> None:
     table = LaneTable(0)
     asked = query("example.org", "A")
-    table.pass_on(asked, upstreams_reply(asked), time.monotonic() - 30, 60, LABEL)
+    pass_on(table, asked, upstreams_reply(asked), 30)
 
     reply = table.look_up(asked.wire)
 
     assert reply is not None
     assert [70, 20] == [rrset.ttl for rrset in dns.message.from_wire(reply).answer]
-    table.pass_on(asked, upstreams_reply(asked), time.monotonic() - 55, 60, LABEL)
+    pass_on(table, asked, upstreams_reply(asked), 55)
     reply = table.look_up(asked.wire)
     assert reply is not None
     assert [45, 0] == [rrset.ttl for rrset in dns.message.from_wire(reply).answer]
-    table.pass_on(asked, upstreams_reply(asked), time.monotonic() - 61, 60, LABEL)
+    pass_on(table, asked, upstreams_reply(asked), 61)
     assert table.look_up(asked.wire) is None
 
 
@@ -360,7 +366,7 @@ def test_what_has_a_time_can_be_forgotten_all_at_once() -> None:
     table = LaneTable(0)
     asked, own = query("example.org", "A"), query("db", "A")
     keep(table, own, 1)
-    table.pass_on(asked, upstreams_reply(asked), time.monotonic(), 60, LABEL)
+    pass_on(table, asked, upstreams_reply(asked), 0)
     assert 2 == len(table)
 
     table.drop_expiring()
@@ -372,6 +378,17 @@ def test_what_has_a_time_can_be_forgotten_all_at_once() -> None:
 def test_a_truncated_reply_is_not_kept() -> None:
     table = LaneTable(0)
     asked = query("example.org", "A")
-    table.pass_on(asked, upstreams_reply(asked, flags=dns.flags.TC), time.monotonic(), 60, LABEL)
+    pass_on(table, asked, upstreams_reply(asked, flags=dns.flags.TC), 0)
 
     assert 0 == len(table)
+
+
+def test_it_is_not_for_a_query_whose_options_an_upstream_may_answer() -> None:
+    table = LaneTable(0)
+    asked = query("example.org", "A", edns=opt())
+    pass_on(table, asked, upstreams_reply(asked))
+
+    for ending in (b"\0\x0a\0\x08abcdefgh", b"\0\x0b\0\0", b"\0\x0c\0\2\0\0", b"\0\x08\0\4\0\1\0\0"):
+        assert table.look_up(query("example.org", "A", edns=opt(rdata=ending)).wire) is not None
+    for odd in (b"\0\3\0\0", b"\0\x0d\0\0", b"\xfd\xe9\0\0", b"\0\x0a\0\x08abcdefgh\0\3\0\0"):
+        assert table.look_up(query("example.org", "A", edns=opt(rdata=odd)).wire) is None
