@@ -1,198 +1,128 @@
-"""Names that a server holds itself: every peer on the same 10, 10,000 and 1,000,000, beside what the machine allows.
+"""Names that a server holds itself: every server on the same names, under each workload.
 
-    python -m benchmarks.names [--counts 10,10000] [--rates 5000,20000] [--rounds 3] [--seconds 2] [--json FILE]
-
-All servers of a count run at once, each on a port of its own and together on one core; dnsperf drives one at a time
-from another, in turns: to saturation, and at fixed rates, where it notes each answer's time. The limit is a C loop that
-answers without looking (benchmarks/peers/echo.c). Figures are medians, ratios the medians of the rounds' ratios; whose
-answers were wrong has none.
+All servers of a size run at once, each on a port of its own and together on one core; dnsperf drives one at a time
+from another, in turns: to saturation, and for hot names at fixed rates too, where it notes each answer's time. The
+limit is a C loop that answers without looking (benchmarks/peers/echo.c). Whose answers are wrong has no figures.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import math
-import signal
+import contextlib
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 
-from benchmarks.dnsperf import Run, drive
+from benchmarks.dnsperf import drive
 from benchmarks.errors import BenchError
-from benchmarks.machine import cores, machine, missing
+from benchmarks.figures import SATURATED, Found, Row, Start
+from benchmarks.machine import cores
 from benchmarks.peers import names as peers
+from benchmarks.peers.files import Registry
 from benchmarks.servers import Server, free_port
+from benchmarks.spot_check import wrong
+from benchmarks.workloads import SUFFIX, SUFFIXES, Workload
 
-SATURATED = 0
-"""The rate that stands for as many as it can."""
-SHARES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
+RATED = "hot"
+"""The workload that is asked at fixed rates too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How often and how long each server is driven, and at which rates."""
+
+    rounds: int
+    seconds: float
+    rates: Sequence[int]
 
 
 @dataclass(slots=True)
-class Figures:
-    """What one server did."""
+class Held:
+    """The servers of one size that have come up."""
 
-    first_answer_s: float
-    rss_mb: float = 0.0
-    runs: dict[int, list[Run]] = field(default_factory=dict)
-    """By rate."""
-    faults: list[str] = field(default_factory=list)
+    registry: Registry
+    servers: list[Server] = field(default_factory=list)
+    first_answers_s: dict[str, float] = field(default_factory=dict)
 
-    def cpu_us(self, rate: int) -> float:
-        """CPU of the server for each answered query."""
-        return median(run.cpu_us for run in self.runs[rate])
-
-    def wait_us(self, rate: int, share: float) -> float:
-        """The time within which so large a share was answered; median over the rounds."""
-        return median(at(run.waits, share) for run in self.runs[rate]) * 1e6
-
-    def as_json(self) -> dict[str, object]:
-        """For the file of results."""
-        told: dict[str, object] = {"first_answer_s": round(self.first_answer_s, 3), "rss_mb": round(self.rss_mb, 1)}
-        if self.faults:
-            return told | {"faults": self.faults}
-        for rate, runs in self.runs.items():
-            shares = {} if rate == SATURATED else SHARES
-            waits = {f"{name}_us": round(self.wait_us(rate, share)) for name, share in shares.items()}
-            told["saturated" if rate == SATURATED else str(rate)] = {
-                "cpu_us": round(self.cpu_us(rate), 3),
-                "cpu_us_by_round": [round(run.cpu_us, 3) for run in runs],
-                "qps": round(median(run.qps for run in runs)),
-                "lost": sum(run.lost for run in runs),
-                **waits,
-            }
-        return told
-
-
-def at(waits: Sequence[float], share: float) -> float:
-    """The time within which so large a share of ``waits``, which are in order, was over; NaN of none."""
-    return waits[max(math.ceil(share * len(waits)) - 1, 0)] if waits else math.nan
-
-
-def measure(
-    makes: Mapping[str, peers.Make],
-    registry: peers.Registry,
-    rates: Sequence[int],
-    rounds: int,
-    seconds: float,
-    backend_port: int,
-) -> dict[str, Figures]:
-    """Start everybody, then drive one at a time; who does not start is left out, with a word."""
-    server_core, client_core, _ = cores()
-    results: dict[str, Figures] = {}
-    servers: list[Server] = []
-    try:
+    def start(
+        self, makes: Mapping[str, peers.Make], backend_port: int, within_s: float, found: Found, stack: contextlib.ExitStack
+    ) -> None:
+        """Start everybody; who does not come up is left out, with a word. The stack ends them."""
         for name, make in makes.items():
             port = backend_port if name == peers.BACKEND else free_port()
-            server = peers.holder(name, make, port, registry, server_core)
             try:
-                results[name] = Figures(server.start())
+                server = peers.holder(name, make, port, self.registry, cores()[0], within_s)
+                stack.callback(server.stop)
+                self.first_answers_s[name] = server.start()
             except BenchError as error:
-                print(f"left out with {registry.count} names: {error}", file=sys.stderr, flush=True)
+                why = str(error).strip()
+                found.left_out[f"{name}, {self.registry.count:,} names"] = f"not up within {within_s:g} s: {why}"[:300]
+                print(f"left out with {self.registry.count:,} names: {why}", file=sys.stderr, flush=True)
                 continue
-            servers.append(server)
-        for number in range(rounds):
-            for rate in (SATURATED, *rates):
-                more = ("-Q", str(rate), "-v") if rate else ()
-                for server in servers[:: 1 if number % 2 == 0 else -1]:
-                    run = drive(server, registry.queries, seconds, client_core, (), *more)
-                    figures = results[server.name]
-                    if fault := run.wrong():
-                        figures.faults.append(fault)
-                    figures.runs.setdefault(rate, []).append(run)
-        for server in servers:
-            results[server.name].rss_mb = server.memory_kb()["rss"] / 1024
-    finally:
-        for server in servers:
-            server.stop()
-    return results
+            self.servers.append(server)
+
+    def weigh(self, found: Found) -> None:
+        """Note how everybody came up and what it weighs now."""
+        for server in self.servers:
+            rss_mb = server.memory_kb()["rss"] / 1024
+            found.starts.append(Start(self.registry.count, server.name, self.first_answers_s[server.name], rss_mb))
 
 
-def _ratio(ours: Sequence[Run], theirs: Sequence[Run] | None) -> str:
-    if theirs is None:
-        return ""
-    return f"{median(one.cpu_us / other.cpu_us for one, other in zip(ours, theirs, strict=True)):.2f}"
+def measure(held: Held, workloads: Sequence[Workload], turns: Turns, found: Found) -> None:
+    """Drive everybody under each workload, in turns."""
+    rows: dict[tuple[str, int, str], Row] = {}
+    for workload in workloads:
+        if held.registry.count < workload.least:
+            continue
+        for server in held.servers:
+            if why := workload.left_out.get(server.name):
+                found.left_out[f"{server.name}, {workload.name}"] = why
+                continue
+            for rate in (SATURATED, *turns.rates) if workload.name == RATED else (SATURATED,):
+                row = Row("names", workload.name, held.registry.count, server.name, rate)
+                rows[workload.name, rate, server.name] = row
+            if server.name != peers.LIMIT and not workload.is_once:
+                suffix = SUFFIXES.get(server.name, SUFFIX)
+                if fault := wrong(server, workload, held.registry, suffix):
+                    row.faults.append(fault)
+    found.rows += rows.values()
+    for number in range(turns.rounds):
+        for workload in workloads:
+            if number and workload.is_once:
+                continue
+            with contextlib.ExitStack() as files:
+                asked = Asked(workload, held.registry, number, files)
+                for rate in (SATURATED, *turns.rates):
+                    for server in held.servers[:: 1 if number % 2 == 0 else -1]:
+                        if row := rows.get((workload.name, rate, server.name)):
+                            _turn(server, row, asked, turns.seconds)
 
 
-def table(results: Mapping[str, Figures], rates: Sequence[int]) -> str:
-    """As Markdown; the ratios are of CPU at saturation, to the limit and to pydns."""
-    head = ["", "CPU µs", f"× {peers.LIMIT}", f"× {peers.PYDNS}", "queries/s", "lost"]
-    head += [f"at {rate:,}/s: CPU µs, {', '.join(SHARES)} µs" for rate in rates]
-    head += ["RSS MB", "first answer s"]
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    base = {name: results[name].runs[SATURATED] for name in (peers.LIMIT, peers.PYDNS) if name in results}
-    for name, figures in results.items():
-        start = [f"{figures.rss_mb:,.0f}", f"{figures.first_answer_s:.2f}"]
-        if figures.faults:
-            cells = [name, f"invalid: {figures.faults[0]}", *[""] * (len(head) - 4), *start]
-        else:
-            cells = [name, *_figures(figures, base, rates), *start]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+@dataclass(slots=True)
+class Asked:
+    """The questions of one workload in one round, written when they are needed and removed by the stack."""
+
+    workload: Workload
+    registry: Registry
+    number: int
+    files: contextlib.ExitStack
+    written: dict[str, tuple[Path, list[str]]] = field(default_factory=dict)
+
+    def of(self, server: str) -> tuple[Path, list[str]]:
+        """The file for one server and dnsperf's flags."""
+        suffix = SUFFIXES.get(server, SUFFIX)
+        if suffix not in self.written:
+            path = self.registry.folder / f"asked-{self.workload.name}-{suffix}"
+            self.files.callback(path.unlink, missing_ok=True)
+            seed = f"{self.workload.name} {self.number if self.workload.is_fresh else 0}"
+            self.written[suffix] = path, self.workload.write(path, self.registry, seed, suffix)
+        return self.written[suffix]
 
 
-def _figures(figures: Figures, base: Mapping[str, Sequence[Run]], rates: Sequence[int]) -> Iterator[str]:
-    runs = figures.runs[SATURATED]
-    yield f"{figures.cpu_us(SATURATED):.2f}"
-    for other in (peers.LIMIT, peers.PYDNS):
-        yield _ratio(runs, base.get(other))
-    yield f"{median(run.qps for run in runs):,.0f}"
-    yield str(sum(run.lost for each in figures.runs.values() for run in each))
-    for rate in rates:
-        waits = ", ".join(f"{figures.wait_us(rate, share):,.0f}" for share in SHARES.values())
-        yield f"{figures.cpu_us(rate):.1f}; {waits}"
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(number) for number in text.split(",") if number]
-
-
-def main() -> int:
-    """Measure, print Markdown, and write the JSON if asked for it; 0 when everybody gave right answers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--counts", type=_numbers, default=[10, 10_000, 1_000_000], help="names (10,10000,1000000)")
-    parser.add_argument("--rates", type=_numbers, default=[5_000, 20_000], help="queries a second (5000,20000)")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each server (3)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of one turn (2)")
-    parser.add_argument("--only", type=lambda text: text.split(","), help="servers, by name (all that are installed)")
-    parser.add_argument("--pydns", default=str(Path(sys.executable).with_name("pydns")), help="the program to measure")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    options = parser.parse_args()
-    if absent := missing(("dnsperf", "taskset", "setpriv", options.pydns)):
-        print(f"benchmarks.names: not installed: {', '.join(absent)}", file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of everything that is to be ended
-    pydns = str(Path(options.pydns).absolute())
-    backend_port = free_port()
-    makes = peers.peers(pydns, backend_port)
-    if options.only:
-        makes = {name: make for name, make in makes.items() if name in options.only}
-    told = machine([name for name in makes if name not in (peers.LIMIT, peers.PYDNS)])
-    print(", ".join(f"{key} {value}" for key, value in told.items()), flush=True)
-    found: dict[str, object] = {}
-    are_right = True
-    try:
-        for count in options.counts:
-            with tempfile.TemporaryDirectory(prefix="pydns-bench-") as folder:
-                Path(folder).chmod(0o755)
-                registry = peers.Registry(Path(folder), count)
-                registry.write()
-                results = measure(makes, registry, options.rates, options.rounds, options.seconds, backend_port)
-            are_right = are_right and not any(figures.faults for figures in results.values())
-            found[str(count)] = {name: figures.as_json() for name, figures in results.items()}
-            print(f"\n{count:,} names, {options.rounds} rounds of {options.seconds:g} s\n")
-            print(table(results, options.rates), flush=True)
-    except BenchError as error:
-        print(f"benchmarks.names: {error}", file=sys.stderr)
-        return 1
-    if options.json:
-        options.json.write_text(json.dumps({"machine": told, "names": found}, indent=2) + "\n")
-    return 0 if are_right else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _turn(server: Server, row: Row, asked: Asked, seconds: float) -> None:
+    path, flags = asked.of(server.name)
+    if row.rate:
+        flags = [*flags, "-Q", str(row.rate), "-v"]
+    longest = max(seconds, 60.0) if asked.workload.is_once else seconds
+    run = drive(server, path, longest, cores()[1], (), *flags)
+    row.add(run, run.wrong("NOERROR" if server.name == peers.LIMIT else asked.workload.rcode))

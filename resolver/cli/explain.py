@@ -124,4 +124,4 @@ def _upstreams(told: dict[str, Any]) -> str:
     if not told["upstreams"]:
         return "nobody, since there is no upstream: SERVFAIL (see forward.upstreams and resolv.conf)"
     asked = (", in turn with " if told.get("rotate") else ", then ").join(told["upstreams"])
-    return asked if told["upstreams_of"] == "everybody" else f"{asked} (the asker's own servers)"
+    return f"{asked} (the asker's own servers)" if told["upstreams_of"] == "the asker" else asked
