@@ -75,7 +75,7 @@ if [[ ! $("$DOCKER" images -q "$name") ]]; then
     "$DOCKER" import -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' "$base" "$name" > /dev/null
 fi
 # Not the folder as it is: wheels that were left there for another lock would be in the way.
-tar --exclude=__pycache__ --owner=0 --group=0 --mode=u+rw,a+rX -cf - \
-    Dockerfile .dockerignore pyproject.toml README.md LICENSE requirements/run.txt resolver zones -C "$wheels" wheels |
+tar --exclude=__pycache__ --exclude="*.so" --owner=0 --group=0 --mode=u+rw,a+rX -cf - \
+    Dockerfile .dockerignore pyproject.toml README.md LICENSE requirements/run.txt tools/compile_lane.py resolver zones -C "$wheels" wheels |
     "$DOCKER" build --network none --build-arg "BASE=$name" -t "$tag" -
 echo "image: $tag is built, after $(($(date +%s) - began)) s"

@@ -39,6 +39,8 @@ _SWEEP_S = 0.25
 _REMEMBERED_S = 60.0
 _GONE = NO_CONNECTION | {Failure.TIMEOUT}
 
+MOST_WAITING = 1024
+"""Queries on a connection when there can be no other one: of a server that says nothing to any of them."""
 _Key = tuple[Upstream, SocketFactory]
 
 
@@ -96,6 +98,9 @@ class Connections:
         key = (upstream, exchange.factory)
         connection = self._pick(self._kept.get(key, []), exchange, now)
         is_new = connection is None
+        if connection is not None and len(connection.waiting) >= MOST_WAITING:
+            exchange.break_soon(self._poller.loop.call_soon, Failure.NO_SOCKET)
+            return False
         if connection is None:
             if not self._make_room():
                 exchange.break_soon(self._poller.loop.call_soon, Failure.NO_SOCKET)

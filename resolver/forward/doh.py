@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from resolver.forward.certificates import expected_name
 from resolver.forward.failures import Failure
+from resolver.forward.stats import UpstreamStats
 from resolver.forward.transports import Listener
 from resolver.forward.upstreams import DEFAULT_PORTS, Transport, Upstream
 from resolver.wire.constants import HEADER_SIZE
@@ -37,8 +38,11 @@ class HttpsClients:
         self._clients: dict[Upstream, _Client] = {}
         self._is_closed = False
 
-    def open(self, upstream: Upstream, query: bytes, listener: Listener) -> HttpsExchange:
-        """Post a query to an upstream that has an address; the listener hears what becomes of it, later."""
+    def open(self, upstream: Upstream, query: bytes, listener: Listener, stats: UpstreamStats) -> HttpsExchange:
+        """Post a query to an upstream that has an address; the listener hears what becomes of it, later.
+
+        ``stats`` count what connections it takes.
+        """
         exchange = HttpsExchange(self._loop, query, listener)
         if self._is_closed:
             exchange.lost(Failure.DISCONNECTED)
@@ -48,7 +52,9 @@ class HttpsClients:
             if len(self._clients) >= _CLIENTS:  # addresses of a named upstream come and go
                 self._clients = {known: client for known, client in self._clients.items() if client.is_connected}
             client = self._clients[upstream] = _Client(self._loop, upstream, self._tls())
-        client.post(exchange)
+        opened = client.post(exchange)
+        stats.connections += opened
+        stats.reused += not opened
         return exchange
 
     def close(self) -> None:
@@ -68,11 +74,12 @@ class HttpsClients:
 class HttpsExchange:
     """One query and its response: a `Request` of the connection's."""
 
-    __slots__ = ("_id", "_listener", "_loop", "body", "is_closed", "was_resent")
+    __slots__ = ("_id", "_listener", "_loop", "body", "is_closed", "refusals", "was_resent")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, query: bytes, listener: Listener) -> None:
         self.body = _ID_ZERO + query[2:]
         self.is_closed = False
+        self.refusals = 0
         self.was_resent = False
         """True when one connection has ended before its response."""
         self._id = query[:2]
@@ -136,16 +143,18 @@ class _Client:
         """True while there is a connection, or one is being made."""
         return self._connection is not None and not self._connection.is_over
 
-    def post(self, exchange: Request) -> None:
-        """Send a query over the connection that is there, else over a new one."""
+    def post(self, exchange: Request) -> bool:
+        """Send a query over the connection that is there, else over a new one; whether it is a new one."""
         connection = self._connection
-        if connection is None or connection.is_over:
+        is_new = connection is None or connection.is_over or connection.is_slow
+        if connection is None or is_new:  # who waits for a slow one still may have it
             from resolver.forward.http2 import Http2Connection
 
             connection = self._connection = Http2Connection(self._loop, self._headers, self._lost)
             upstream = self._upstream
             connection.connect(upstream.address, upstream.port, self._context, self._server_name)
         connection.submit(exchange)
+        return is_new
 
     def close(self) -> None:
         """Close the connection, and make no other."""

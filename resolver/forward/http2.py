@@ -31,6 +31,13 @@ CONNECT_S = 4.0
 """For a connection and its handshake; the look-up that wanted it is over then, or nearly."""
 IDLE_S = 60.0
 """How long a connection that nobody uses is kept."""
+STREAMS_BEFORE_SETTINGS = 100
+"""How many requests a new connection carries before the server has said how many it takes (RFC 9113 6.5.2)."""
+STREAMS = 512
+"""The most at once, however many it takes: a response that never ends holds memory."""
+REFUSALS = 5
+"""How often a server may refuse to look at one request, each time after a longer pause."""
+REFUSAL_PAUSE_S = 0.02
 DOUBTFUL_S = 1.0
 """After such a silence the server is asked for a sign of life beside the next query; it has as long to give it."""
 
@@ -60,6 +67,8 @@ class Request(Protocol):
     """What is posted."""
     is_closed: bool
     """True when nobody wants the response any more."""
+    refusals: int
+    """How often the server has refused to look at it."""
 
     def responded(self, response: Response) -> None:
         """The response is whole."""
@@ -92,6 +101,13 @@ class Http2Connection(asyncio.Protocol):
         self._doubt: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._is_flushing = False
+        self._most = STREAMS_BEFORE_SETTINGS
+        self._began_at = loop.time()
+
+    @property
+    def is_slow(self) -> bool:
+        """True when the connection should have been there by now."""
+        return not self.was_open and self._loop.time() - self._began_at > DOUBTFUL_S
 
     def connect(self, host: str, port: int, context: ssl.SSLContext, server_name: str) -> None:
         """Begin; what comes of it the requests hear."""
@@ -179,8 +195,11 @@ class Http2Connection(asyncio.Protocol):
             if self._doubt is not None:
                 self._doubt.cancel()
                 self._doubt = None
-        for event in events:
-            self._take(event)
+        try:
+            for event in events:
+                self._take(event)
+        except _BROKEN:
+            self.end(Failure.MALFORMED)
         self._pump()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -213,13 +232,14 @@ class Http2Connection(asyncio.Protocol):
         """Whether the server takes one more request now (RFC 9113 5.1.2, 5.2)."""
         if min(http.outbound_flow_control_window, http.remote_settings.initial_window_size) < size:
             return False
-        if http.open_outbound_streams < http.remote_settings.max_concurrent_streams:
+        most = min(self._most, http.remote_settings.max_concurrent_streams)
+        if http.open_outbound_streams < most:
             return True
         # Nobody waits for these; they are not cancelled sooner, for a server may take many resets for an attack.
         for stream in [stream for stream, (request, _) in self._open.items() if request.is_closed]:
             del self._open[stream]
             http.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
-        return http.open_outbound_streams < http.remote_settings.max_concurrent_streams
+        return http.open_outbound_streams < most
 
     def _post(self, http: h2.connection.H2Connection, request: Request) -> None:
         stream = http.get_next_available_stream_id()
@@ -255,6 +275,8 @@ class Http2Connection(asyncio.Protocol):
                     found[0].responded(found[1])
             case h2.events.StreamReset():
                 self._was_reset(event.stream_id, event.error_code)
+            case h2.events.RemoteSettingsChanged():
+                self._most = STREAMS
             case h2.events.ConnectionTerminated():
                 self.end(Failure.DISCONNECTED)
 
@@ -265,7 +287,7 @@ class Http2Connection(asyncio.Protocol):
         response = found[1]
         for name, value in headers or ():
             if name == b":status":
-                response.status = int(value) if value.isdigit() else 0
+                response.status = int(value) if len(value) == 3 and value.isdigit() else 0
             elif name == b"content-type":
                 response.content_type = value
 
@@ -282,17 +304,28 @@ class Http2Connection(asyncio.Protocol):
             del self._open[stream]
             if not request.is_closed:
                 request.lost(Failure.MALFORMED)
-            with contextlib.suppress(h2.exceptions.StreamClosedError):
+            with contextlib.suppress(h2.exceptions.ProtocolError):  # it may have ended with the same octets
                 self._http.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
 
     def _was_reset(self, stream: int | None, code: int | None) -> None:
         found = self._open.pop(stream or 0, None)
         if found is None or found[0].is_closed:
             return
-        if code == h2.errors.ErrorCodes.REFUSED_STREAM:  # it was not looked at (RFC 9113 8.7)
-            self._lost(self, [found[0]], Failure.DISCONNECTED, "")
+        request = found[0]
+        if code != h2.errors.ErrorCodes.REFUSED_STREAM:
+            request.lost(Failure.HTTP_ERROR, "it has reset the request")
+        elif request.refusals >= REFUSALS:
+            request.lost(Failure.HTTP_ERROR, "it refuses requests")
+        else:  # it was not looked at (RFC 9113 8.7), so it may be put again; a pause lets others end before
+            request.refusals += 1
+            self._loop.call_later(REFUSAL_PAUSE_S * request.refusals, self._put_again, request)
+
+    def _put_again(self, request: Request) -> None:
+        if self.is_over:
+            self._lost(self, [] if request.is_closed else [request], Failure.DISCONNECTED, "")
         else:
-            found[0].lost(Failure.HTTP_ERROR, "it has reset the request")
+            self._queue.append(request)
+            self._pump()
 
     def _look_whether_idle(self) -> None:
         left_s = self._used_at + IDLE_S - self._loop.time()
@@ -316,4 +349,6 @@ def failure_of_connecting(error: OSError) -> tuple[Failure, str]:
         return Failure.TIMEOUT, ""
     if isinstance(error, ssl.SSLError):
         return Failure.NO_TLS, reason_of(error)
+    if isinstance(error, ConnectionResetError):
+        return Failure.NO_TLS, "it has closed the connection before TLS was there"
     return failure_of(error), ""

@@ -7,6 +7,7 @@ again, so that nobody sees a name that he has not written.
 from __future__ import annotations
 
 import os
+import re
 from typing import NamedTuple
 
 from resolver.wire.constants import HEADER_SIZE
@@ -49,7 +50,8 @@ def restore(reply: bytes, spelling: Spelling) -> bytes | None:
     body = reply[end:]
     position = 0
     while (size := sent[position]) and len(sent) - position >= _MIN_SUFFIX_SIZE:
-        if sent[position:] in body:
-            body = body.replace(sent[position:], meant[position:])
+        # In whatever letters: a server may have the name in its cache as somebody else has spelt it.
+        ending = meant[position:]
+        body = re.sub(re.escape(ending), ending.replace(b"\\", rb"\\"), body, flags=re.IGNORECASE)
         position += 1 + size
     return reply[:HEADER_SIZE] + meant + body

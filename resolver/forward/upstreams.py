@@ -18,6 +18,7 @@ _LOOPBACKS = {4: "127.0.0.1", 6: "::1"}
 _WILDCARDS = {4: ("0.0.0.0", "::"), 6: ("::",)}
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _MAX_HOST_SIZE = 253
+_OTHER_PORT = re.compile(r"\[?([^\[\]#@]+)\]?([#@])(\d+)")  # as dnsmasq and unbound have it
 _PATH = re.compile(r"/[!-~]*")
 DOH_PATH = "/dns-query"
 _TEMPLATE = "{?dns}"  # RFC 8484 writes a server's URI so; a POST has no use for the variable
@@ -95,7 +96,8 @@ def parse_upstream(text: str) -> Upstream:
     certificate must have follows an address as ``#NAME`` (``tls://10.0.0.53#dns.example``,
     ``https://10.0.0.53/dns-query#dns.example``). Raises ValueError, with a sentence for a person, for anything else.
     """
-    if text == SYSTEM_WORD:
+    text = text.strip()
+    if text.lower() == SYSTEM_WORD:
         return SYSTEM
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -108,6 +110,12 @@ def parse_upstream(text: str) -> Upstream:
         raise ValueError(f"{scheme}:// is no kind of upstream; there are udp://, tcp://, tls:// and https://")
     rest, hash_mark, name = rest.partition("#")
     authority, slash, tail = rest.partition("/")
+    if "@" in authority:
+        raise ValueError(
+            f"an upstream's URL has no user and no password; leave out what stands before the @ of {scheme}://"
+        )
+    if authority.startswith("["):
+        authority = authority.replace("%25", "%", 1)  # RFC 6874 2
     path = _path(slash + tail, transport, text)
     host, port = _split_port(authority, text, DEFAULT_PORTS[transport])
     if hash_mark:
@@ -132,6 +140,9 @@ def parse_nameserver(text: str, in_namespace: bool = False) -> Upstream:
         raise ValueError(f"{text!r} is no address; here stands the address of a plain DNS server")
     host, port = _split_port(plain, text, DNS_PORT)
     address = _address(host, text)
+    if address is None and (split := _OTHER_PORT.fullmatch(plain)) is not None and _address(split[1], text):
+        shown = f"[{split[1]}]" if ":" in split[1] else split[1]
+        raise ValueError(f"{text!r} has its port behind {split[2]!r}; here that is written {shown}:{split[3]}")
     if address is None:
         raise ValueError(f"{text!r} is no address; a server without a scheme is an IPv4 or IPv6 address, not a name")
     return Upstream(address, port, in_namespace)
@@ -165,7 +176,7 @@ def _path(path: str, transport: Transport, text: str) -> str:
             raise ValueError(f"{text!r} has a path, and {transport}:// has none; leave {path!r} out")
         return ""
     path = path.removesuffix(_TEMPLATE)
-    if path in ("", "/"):
+    if not path:
         return DOH_PATH
     if not _PATH.fullmatch(path):
         raise ValueError(f"{text!r} has the path {path!r}; write it in ASCII, without spaces")

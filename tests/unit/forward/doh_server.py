@@ -43,6 +43,8 @@ class DohServer:
     port: int = 0
     posted: list[Posted] = field(default_factory=list)
     connections: list[_Connection] = field(default_factory=list)
+    is_full_on: set[int] = field(default_factory=set)
+    """Connections on which every request is refused."""
     is_deaf: bool = False
     """True: what comes is not read."""
 
@@ -83,13 +85,15 @@ class _Connection(asyncio.Protocol):
             return
         for event in self._http.receive_data(data):
             match event:
+                case h2.events.RequestReceived() if self._number in self._server.is_full_on:
+                    self._http.reset_stream(event.stream_id, 7)
                 case h2.events.RequestReceived():
                     self._requests[event.stream_id] = Posted(_as_text(event.headers), self._number)
-                case h2.events.DataReceived():
+                case h2.events.DataReceived() if event.stream_id in self._requests:
                     self._requests[event.stream_id].body += event.data
                 case h2.events.StreamReset():
                     self.resets.append(event.stream_id)
-                case h2.events.StreamEnded():
+                case h2.events.StreamEnded() if event.stream_id in self._requests:
                     posted = self._requests.pop(event.stream_id)
                     self._server.posted.append(posted)
                     self._answer(event.stream_id, posted)
@@ -146,6 +150,8 @@ class _Connection(asyncio.Protocol):
             case ["noise"] if self._number == 0:
                 self._flush()
                 self.transport.write(b"\xff" * 64)  # a frame of 16 MiB begins
+            case ["bigstatus"]:
+                self._http.send_headers(stream, [(":status", "9" * 5000), ("content-type", MESSAGE)], True)
             case ["redirect"]:
                 self._http.send_headers(stream, [(":status", "302"), ("location", "https://127.0.0.1:1/")], True)
             case ["hang"]:

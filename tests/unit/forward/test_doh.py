@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from resolver.forward import http2
 from resolver.forward.doh import HttpsClients, HttpsExchange
 from resolver.forward.failures import Failure
+from resolver.forward.stats import UpstreamStats
 from resolver.forward.upstreams import Transport, Upstream
 from tests.unit.forward.doh_server import NAME, DohServer, doh_server
 from tests.unit.forward.scripted import closed_port
@@ -57,11 +58,12 @@ class Client:
     def __init__(self, server: DohServer) -> None:
         self.clients = HttpsClients(asyncio.get_running_loop(), server.authorities)
         self.upstream = Upstream("127.0.0.1", server.port, transport=Transport.HTTPS, name=NAME, path="/dns-query")
+        self.stats = UpstreamStats()
 
     def open(self, label: str, upstream: Upstream | None = None) -> tuple[Heard, HttpsExchange, bytes]:
         query = dns.message.make_query(f"{label}.example.", "A").to_wire()
         heard = Heard()
-        exchange = self.clients.open(upstream or self.upstream, query, heard)
+        exchange = self.clients.open(upstream or self.upstream, query, heard, self.stats)
         assert not heard.event.is_set()
         return heard, exchange, query
 
@@ -212,6 +214,48 @@ def test_queries_on_a_connection_that_is_being_lost_are_posted_again_without_a_w
 
     run(test, tmp_path)
     assert not caplog.records
+
+
+def test_more_than_a_new_connection_takes_is_lost_to_nobody(tmp_path: Path) -> None:
+    """A connection dies with many waiting: the next one must not be given more than its server takes."""
+
+    async def test(server: DohServer, client: Client) -> None:
+        server.is_deaf = True
+        heard = [client.open(f"www{number}")[0] for number in range(250)]
+        await until(lambda: bool(server.connections))
+        server.is_deaf = False
+        server.connections[0].transport.abort()
+        for one in heard:
+            assert (await one.message()).answer
+
+    run(test, tmp_path)
+
+
+def test_a_server_that_refuses_every_request_is_a_failure(tmp_path: Path) -> None:
+    async def test(server: DohServer, client: Client) -> None:
+        server.is_full_on = {0}
+        assert await client.fail("www") == (Failure.HTTP_ERROR, "it refuses requests")
+
+    run(test, tmp_path)
+
+
+def test_a_status_of_five_thousand_digits_is_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(server: DohServer, client: Client) -> None:
+        failure, _ = await client.fail("bigstatus")
+        assert failure in (Failure.HTTP_ERROR, Failure.MALFORMED)
+        assert (await client.ask("www")).answer
+
+    run(test, tmp_path)
+    assert not caplog.records
+
+
+def test_the_connections_are_counted(tmp_path: Path) -> None:
+    async def test(server: DohServer, client: Client) -> None:
+        for number in range(5):
+            await client.ask(f"www{number}")
+        assert (1, 4) == (client.stats.connections, client.stats.reused)
+
+    run(test, tmp_path)
 
 
 def test_a_server_that_always_hangs_up_is_a_failure_after_the_second_time(tmp_path: Path) -> None:

@@ -95,3 +95,15 @@ def test_short_endings_are_left_alone_in_what_is_no_name() -> None:
     reply = bytes(12) + spelling.sent + b"\0\1\0\1" + b"\1A\0 signature"
 
     assert bytes(12) + spelling.meant + b"\0\1\0\1" + b"\1A\0 signature" == restore(reply, spelling)
+
+
+def test_a_name_that_somebody_else_has_spelt_is_put_right_too() -> None:
+    """BIND answers from its cache in the letters of whoever asked first."""
+    query = dns.message.make_query("some-long-name.example.", "A")
+    sent, spelling = spell(query.to_wire(), 12 + 24 + 4)
+    reply = sent[:12] + sent[12:40] + b"\x0eSoMe-LOnG-NAmE\x07eXaMpLe\0" + b"\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\1"
+
+    restored = restore(reply, spelling)
+
+    assert restored is not None
+    assert b"\x0esome-long-name\x07example\0" == restored[40:64]

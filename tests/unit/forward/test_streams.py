@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from resolver.forward import connections as connections_module
 from resolver.forward import streams as streams_module
+from resolver.forward import tls
 from resolver.forward.bootstrap import Bootstrap
 from resolver.forward.exchanges import Exchanges
 from resolver.forward.failures import Failure
@@ -561,6 +562,25 @@ def test_a_session_is_resumed(authority: Authority) -> None:
 
     run(main, authority.pem)
     assert [False, True, True] == resumed
+
+
+def test_a_session_is_no_way_past_the_certificates_end(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed connection verifies nothing, so it is made anew after a while, at the latest when that is over."""
+    monkeypatch.setattr(tls, "SESSION_S", 0.0)
+    resumed = []
+
+    async def once(peer: Peer) -> None:
+        resumed.append(peer.tls.session_reused)
+        await peer.answer(await peer.query())
+
+    async def main(asker: Asker) -> None:
+        async with serving(once, authority.server_context(), name="dns.example") as server:
+            for _ in range(2):
+                assert isinstance(await asker.ask(server.upstream, "www.example"), bytes)
+                await until(lambda: not asker.exchanges.connections)
+
+    run(main, authority.pem)
+    assert [False, False] == resumed
 
 
 def test_the_address_will_do_in_place_of_a_name(authority: Authority) -> None:

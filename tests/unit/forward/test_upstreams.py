@@ -65,7 +65,7 @@ OTHERS = [
         "https://10.0.0.53:8443/p?x=1#dns.example",
     ),
     (
-        "https://[fd00::53]/",
+        "https://[fd00::53]",
         Upstream("fd00::53", 443, transport=HTTPS, path="/dns-query"),
         "https://[fd00::53]/dns-query",
     ),
@@ -145,7 +145,7 @@ NO_NAMESERVERS = [
         ("tls://dns.exämple", "where an address or a host name belongs"),
         (f"tls://{LONG_NAME}b", "where an address or a host name belongs"),
         (f"tls://{'a' * 64}.example", "where an address or a host name belongs"),
-        ("tls://user@dns.example", "where an address or a host name belongs"),
+        ("tls://user@dns.example", "has no user and no password"),
         ("tls://10.0.0.53#", "where an address or a host name belongs"),
         ("tls://10.0.0.53#10.0.0.53", "where an address or a host name belongs"),
         ("tls://10.0.0.53:0", "a port is a number from 1 to 65535"),
@@ -218,3 +218,9 @@ def test_our_own_listeners_are_no_upstreams(upstream: str, own: tuple[str, int],
     kept = drop_own((parse_upstream(upstream), other), {own})
 
     assert ((parse_upstream(upstream), other) if stays else (other,)) == kept
+
+
+def test_what_people_copy_is_understood() -> None:
+    assert parse_upstream("tls://[fe80::1%25eth0]") == Upstream("fe80::1%eth0", 853, transport=Transport.TLS)
+    assert parse_upstream("https://10.0.0.53/").path == "/"
+    assert parse_upstream(" tls://10.0.0.53 ") == Upstream("10.0.0.53", 853, transport=Transport.TLS)
