@@ -170,8 +170,8 @@ class Guide:
     def show_what_leaked(self) -> None:
         """Read in the upstream's own log what it heard."""
         self.say(
-            "And this is all that the upstream heard of it; no name of a container, none from secret. (The random names are"
-            " how pydns finds out that no upstream leads back to it.)"
+            "And this is all that the upstream heard of it; no name of a container, none from secret. By the random"
+            " names pydns finds out that no upstream leads back to it."
         )
         heard = self.world.upstream_queries()
         for query in dict.fromkeys(heard):
