@@ -43,9 +43,9 @@ lock: ## resolve pyproject.toml again into requirements/*.txt (newer versions: A
 LOCK = -q --universal --generate-hashes --python-version 3.11 --no-emit-find-links --no-emit-index-url \
        --no-annotate --custom-compile-command 'make lock' --all-extras $(ARGS) pyproject.toml
 
-bench: venv ## CPU per answered query beside dnsmasq, memory, exec to first answer
+bench: venv ## pydns beside its peers (< 10 min; ARGS='--json FILE', --help for more; all parts as root only)
 	@tools/debian.sh bench
-	@$(BIN)/python -m benchmarks.hot $(ARGS)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove everything that make made
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

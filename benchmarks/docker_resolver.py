@@ -1,4 +1,4 @@
-"""The resolver of a real dockerd, in a container's network at 127.0.0.11, with upstreams of the lab."""
+"""The resolver of a real dockerd, in a container's network at 127.0.0.11: with upstreams of the lab, or with names."""
 
 from __future__ import annotations
 
@@ -25,5 +25,18 @@ def docker_resolver(lab: Lab, upstreams: Sequence[str]) -> Iterator[tuple[str, .
             daemon.docker("network", "create", "bench")
             daemon.docker("run", "--detach", "--name", "stub", "--network", "bench", BASE, *ENDS_AT_ONCE)
             yield ("nsenter", f"--net={daemon.netns_of('stub')}")
+    except (DaemonError, WorldError) as error:
+        raise BenchError(f"dockerd: {error}") from error
+
+
+@contextlib.contextmanager
+def named_resolver(names: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Start a daemon and a container that has all the names; hand out dockerd's pid and the words that lead inside."""
+    aliases = [f"--network-alias={name}" for name in names]
+    try:
+        with Daemon() as daemon:
+            daemon.docker("network", "create", "bench")
+            daemon.docker("run", "--detach", "--name", "stub", "--network", "bench", *aliases, BASE, *ENDS_AT_ONCE)
+            yield daemon.pid, ("nsenter", f"--net={daemon.netns_of('stub')}")
     except (DaemonError, WorldError) as error:
         raise BenchError(f"dockerd: {error}") from error

@@ -24,6 +24,7 @@ from benchmarks.errors import BenchError
 from benchmarks.lab import Lab
 from benchmarks.machine import cores, machine, missing
 from benchmarks.peers.forwarders import MAKES, Make, is_here, pydns_with
+from benchmarks.peers.names import lanes
 
 TOOLS = ("dnsperf", "dnsmasq", "unbound", "knotd", "ip", "nft", "nsenter", "setpriv", "taskset")
 CPU_PEERS = ("dnsmasq", "unbound", "dnsdist")
@@ -31,7 +32,10 @@ LATENCY_PEERS = ("dnsmasq", "dnsmasq --all-servers", "unbound")
 
 
 def _peers(pydns: str, names: tuple[str, ...]) -> dict[str, Make]:
-    return {"pydns": pydns_with(pydns)} | {name: MAKES[name] for name in names if is_here(name)}
+    ours = {name: pydns_with(pydns, lane) for name, lane in lanes(pydns).items()}
+    if names == LATENCY_PEERS:  # a lane makes no difference to who waits for upstreams
+        ours = {"pydns": next(iter(ours.values()))}
+    return ours | {name: MAKES[name] for name in names if is_here(name)}
 
 
 def _ended(*_: object) -> None:

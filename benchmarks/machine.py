@@ -53,6 +53,11 @@ def machine(programs: Sequence[str]) -> dict[str, object]:
     }
 
 
+def pydns_version(program: str) -> str:
+    """What a pydns says of itself: its version, and which fast lane it has."""
+    return _said([program, "--version"]).removeprefix("pydns, version ") or "unknown"
+
+
 def missing(tools: Sequence[str]) -> list[str]:
     """Those of ``tools`` that are not installed."""
     return [tool for tool in tools if shutil.which(tool) is None]

@@ -36,6 +36,12 @@ class Turns:
     rates: Sequence[int]
 
 
+def shortly(error: BenchError) -> str:
+    """What happened, and the last line of what the program said."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " … ".join(dict.fromkeys((lines[0], lines[-1]))) if lines else "it did not say why"
+
+
 @dataclass(slots=True)
 class Held:
     """The servers of one size that have come up."""
@@ -45,7 +51,12 @@ class Held:
     first_answers_s: dict[str, float] = field(default_factory=dict)
 
     def start(
-        self, makes: Mapping[str, peers.Make], backend_port: int, within_s: float, found: Found, stack: contextlib.ExitStack
+        self,
+        makes: Mapping[str, peers.Make],
+        backend_port: int,
+        within_s: float,
+        found: Found,
+        stack: contextlib.ExitStack,
     ) -> None:
         """Start everybody; who does not come up is left out, with a word. The stack ends them."""
         for name, make in makes.items():
@@ -55,9 +66,8 @@ class Held:
                 stack.callback(server.stop)
                 self.first_answers_s[name] = server.start()
             except BenchError as error:
-                why = str(error).strip()
-                found.left_out[f"{name}, {self.registry.count:,} names"] = f"not up within {within_s:g} s: {why}"[:300]
-                print(f"left out with {self.registry.count:,} names: {why}", file=sys.stderr, flush=True)
+                found.left_out[f"{name}, {self.registry.count:,} names"] = shortly(error)
+                print(f"left out with {self.registry.count:,} names: {error}", file=sys.stderr, flush=True)
                 continue
             self.servers.append(server)
 
@@ -94,8 +104,9 @@ def measure(held: Held, workloads: Sequence[Workload], turns: Turns, found: Foun
                 asked = Asked(workload, held.registry, number, files)
                 for rate in (SATURATED, *turns.rates):
                     for server in held.servers[:: 1 if number % 2 == 0 else -1]:
-                        if row := rows.get((workload.name, rate, server.name)):
-                            _turn(server, row, asked, turns.seconds)
+                        driven = rows.get((workload.name, rate, server.name))
+                        if driven is not None and not driven.faults:
+                            _turn(server, driven, asked, turns.seconds)
 
 
 @dataclass(slots=True)

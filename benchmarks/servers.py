@@ -20,7 +20,8 @@ from benchmarks.machine import pinned
 ANSWER_WITHIN_S = 0.1
 START_WITHIN_S = 20.0
 STOP_WITHIN_S = 2.0
-_END_WITH_US = ("setpriv", "--pdeathsig", "KILL")  # also when we are killed and cannot clean up
+END_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+"""The words before a command that end it with us, also when we are killed and cannot clean up."""
 
 Probe = Callable[[], socket.socket]
 """Makes the connected, non-blocking UDP socket from which a server is asked."""
@@ -50,10 +51,12 @@ class Server:
     def start(self) -> float:
         """Start the program and return the seconds from exec to its first answer."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        if self.pid_file is not None:
+            self.pid_file.unlink(missing_ok=True)
         with self.log.open("wb") as log:
             began = time.perf_counter()
             self.process = subprocess.Popen(
-                [*self.inside, *_END_WITH_US, *pinned(self.core), *self.command],
+                [*self.inside, *END_WITH_US, *pinned(self.core), *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -62,9 +65,12 @@ class Server:
                 start_new_session=True,
             )
             while not answered(self.probe, self.asks):
-                if self._has_failed() or time.perf_counter() - began > self.start_within_s:
+                is_late = time.perf_counter() - began > self.start_within_s
+                if is_late or self._has_failed():
                     self.stop()
-                    raise BenchError(f"{self.name} gave no answer:\n{self.log.read_text(errors='replace')[-2000:]}")
+                    within = f" within {self.start_within_s:g} s" if is_late else ""
+                    said = self.log.read_text(errors="replace")[-2000:]
+                    raise BenchError(f"{self.name} gave no answer{within}:\n{said}")
                 time.sleep(0.001)
             return time.perf_counter() - began
 
@@ -91,6 +97,11 @@ class Server:
         assert self.process is not None
         status = self.process.poll()
         return status is not None and not (self.pid_file and status == 0)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether any process of it is there."""
+        return self.process is not None and any(meter.session_pids(self.session))
 
     @property
     def pid(self) -> int:

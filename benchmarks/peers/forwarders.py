@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.netns import Namespace
+from benchmarks.peers.names import in_lane
 from benchmarks.servers import Server, udp_to
 from benchmarks.stub import DOMAIN
 
@@ -40,13 +41,21 @@ Make = Callable[[Path, int, Sequence[str]], list[str]]
 """From a folder of its own, a port on 127.0.0.1 and the upstreams' addresses to the command."""
 
 
-def pydns_with(program: str) -> Make:
-    """The `Make` of one pydns program."""
+def pydns_with(program: str, lane: str = "") -> Make:
+    """The `Make` of one pydns program; ``lane`` is PYDNS_LANE."""
 
     def pydns(folder: Path, port: int, upstreams: Sequence[str]) -> list[str]:
         (folder / "networks.toml").write_text("")
         resolv_conf = _resolv_conf(folder, upstreams)
-        command = [program, "serve", "--listen", f"127.0.0.1:{port}", "--registry", str(folder / "networks.toml")]
+        command = [
+            *in_lane(lane),
+            program,
+            "serve",
+            "--listen",
+            f"127.0.0.1:{port}",
+            "--registry",
+            str(folder / "networks.toml"),
+        ]
         return [*command, "--resolv-conf", resolv_conf, "--metrics", "off"]
 
     return pydns

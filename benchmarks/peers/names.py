@@ -13,9 +13,11 @@ from pathlib import Path
 
 from benchmarks.errors import BenchError
 from benchmarks.peers.files import TTL, Registry
-from benchmarks.servers import START_WITHIN_S, Server, udp_to
+from benchmarks.servers import START_WITHIN_S, Server, free_port, udp_to
 
 CHURN = "churn"
+CONTROL_PORT = "control-port"
+"""The file that says where an unbound takes orders."""
 AARDVARK = "/usr/lib/podman/aardvark-dns"
 _ECHO = Path(__file__).with_name("echo.c")
 
@@ -75,7 +77,8 @@ server:
     include: "{data}"
 remote-control:
     control-enable: yes
-    control-interface: "{folder}/control"
+    control-interface: 127.0.0.1
+    control-port: {control}
     control-use-cert: no
 """
 _DNSDIST = """\
@@ -117,7 +120,7 @@ def pydns_with(program: str, lane: str = "", kind: str = "toml") -> Make:
     def pydns(folder: Path, port: int, registry: Registry) -> list[str]:
         names = folder / "names"
         names.mkdir()
-        (names / CHURN).write_text(f"127.0.0.1\n{1:064x} 10.200.0.0  {CHURN}\n")
+        (names / CHURN).write_text(churn_file("172.20.0.0"))
         config = folder / "pydns.toml"
         file = {"toml": registry.toml, "json": registry.inspected}[kind]
         config.write_text(_CHURN_FOLDER.format(registry=file, names=names))
@@ -125,6 +128,11 @@ def pydns_with(program: str, lane: str = "", kind: str = "toml") -> Make:
         return [*command, "--upstream", "127.0.0.1:1", "--metrics", "off"]
 
     return pydns
+
+
+def churn_file(address: str) -> str:
+    """The network of `CHURN` as netavark writes it; who asks is not on it, and so sees it with all the others."""
+    return f"172.21.0.1\n{1:064x} {address}  {CHURN}\n"
 
 
 def in_lane(lane: str) -> list[str]:
@@ -136,15 +144,17 @@ def dnsmasq(folder: Path, port: int, registry: Registry) -> list[str]:
     """The names as an additional hosts file; what it has not is nowhere."""
     (folder / "hosts.d").mkdir()
     command = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=", f"--port={port}"]
-    command += ["--listen-address=127.0.0.1", "--bind-interfaces", "--no-resolv", "--no-hosts", f"--local-ttl={TTL}"]
-    command += [f"--local={domain}" for domain in ("//", "/mynet/", "/10.in-addr.arpa/")]
+    command += ["--listen-address=127.0.0.1", "--bind-interfaces", "--no-resolv", "--no-hosts", "--domain-needed"]
+    command += [f"--local-ttl={TTL}", *(f"--local=/{domain}/" for domain in ("mynet", "10.in-addr.arpa"))]
     return [*command, f"--addn-hosts={registry.hosts}", f"--hostsdir={folder / 'hosts.d'}"]
 
 
 def unbound(folder: Path, port: int, registry: Registry) -> list[str]:
     """One thread, the names as local data."""
     config = folder / "unbound.conf"
-    config.write_text(_UNBOUND.format(port=port, folder=folder, data=registry.local_data))
+    control = free_port()
+    (folder / CONTROL_PORT).write_text(str(control))
+    config.write_text(_UNBOUND.format(port=port, folder=folder, data=registry.local_data, control=control))
     return ["unbound", "-d", "-c", str(config)]
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+import threading
+import time
 
 import pytest
 
 from benchmarks.dnsperf import Run
+from benchmarks.figures import at
 from benchmarks.forward_cpu import HITS, MISSES, Figures
 from benchmarks.forward_cpu import table as cpu_table
 from benchmarks.forward_latency import Waits
-from benchmarks.names import at
+from benchmarks.meter import process_cpu_s
 
 
 def run(answered: int = 1000, lost: int = 0, cpu_us: float = 10.0, **rcodes: int) -> Run:
@@ -30,6 +36,12 @@ def run(answered: int = 1000, lost: int = 0, cpu_us: float = 10.0, **rcodes: int
 )
 def test_a_run_counts_when_all_was_answered_well(of: Run, fault: str | None) -> None:
     assert of.fault() == fault
+
+
+def test_a_workload_says_which_rcode_is_right() -> None:
+    assert run(NXDOMAIN=1000).wrong("NXDOMAIN") is None
+    assert run(NXDOMAIN=999, NOERROR=1).wrong("NXDOMAIN") == "answered with NXDOMAIN 999, NOERROR 1"
+    assert run(NXDOMAIN=1000).wrong() == "answered with NXDOMAIN 1000"
 
 
 @pytest.mark.parametrize(
@@ -66,3 +78,18 @@ def test_percentiles_of_few() -> None:
     assert at((1.0, 2.0, 3.0), 0.5) == 2.0
     assert at((1.0,), 0.999) == 1.0
     assert math.isnan(at((), 0.5))
+
+
+def test_the_cpu_of_a_process_has_its_threads_and_its_ended_children() -> None:
+    before = process_cpu_s(os.getpid())
+
+    def spin() -> None:
+        end = time.thread_time() + 0.1
+        while time.thread_time() < end:
+            pass
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    thread.join()
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.2: pass"], check=True)
+    assert 0.27 < process_cpu_s(os.getpid()) - before < 20
