@@ -29,6 +29,7 @@ from resolver.pipeline.podman import chain_for_podman
 from resolver.registry.model import Contribution, Snapshot
 from resolver.registry.store import Store
 from resolver.server.listeners import Address, Listeners, raise_descriptor_limit
+from resolver.server.neighbours import is_link_local
 from resolver.server.responder import Pin, Responder, State
 from resolver.server.tcp import TcpLimits
 from resolver.sources.aardvark import PID_FILE, AardvarkFolder, Folder
@@ -64,6 +65,8 @@ class AskerState(State):
         """The view of a client by its address."""
         asker = self.askers.get(host.partition("%")[0])
         if asker is None:
+            if is_link_local(host) and self.neighbours.on_link(host) is not None:
+                return self.views.pinned(self.networks, None)
             return self.views.from_outside(self.networks)
         return self.views.pinned(asker.networks, asker.endpoint)
 

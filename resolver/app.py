@@ -8,10 +8,10 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING
 
 from resolver.assembly import (
+    askers_upstreams,
     bootstrap_servers,
     chain_of,
     forward_options,
@@ -24,7 +24,7 @@ from resolver.assembly import (
     pin_of,
     point,
     set_up_forwarding,
-    system_faults,
+    settings_faults,
     tcp_limits,
     uses_system,
     view_settings,
@@ -40,7 +40,7 @@ from resolver.forward.resolvconf import ResolvConf
 from resolver.forward.system_names import take_names_as_they_are
 from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Upstream
-from resolver.freshness import Freshness, on_thread
+from resolver.freshness import Freshness, in_time
 from resolver.hostconf import RESOLV_CONF, HostResolvConf
 from resolver.pipeline.chain import Chain
 from resolver.resolved.follower import RESOLVED, Resolved
@@ -158,7 +158,7 @@ class Server:
             views=self.content.views,
             chain=chain_of(self.settings, self.resolved.imported),
             upstreams=self.default_upstreams(),
-            own_upstreams=partial(own_upstreams, in_namespace=self._namespace_sockets is not None),
+            own_upstreams=askers_upstreams(self.settings.listen, in_namespace=self._namespace_sockets is not None),
             options=forward_options(self.settings, self._former if self._asks_inside() else self.resolv_conf.conf),
             pin=self.pin,
             in_namespace=self._namespace_sockets or no_namespace,
@@ -192,8 +192,7 @@ class Server:
         return state.chain if self.resolved.imported is None else chain_of(self.settings)
 
     def _merge(self) -> bool:
-        is_new = self.resolved.refresh()
-        return self.content.merge() or is_new
+        return self.resolved.take() | self.content.merge()
 
     def _unknown_networks(self, pin: Pin) -> list[Fault]:
         known = self.content.views.tables
@@ -280,7 +279,7 @@ class Server:
     async def _take_over(self) -> bool:
         """Load the configuration and go by it; False when it cannot be used and the last one stays."""
         try:
-            settings = await on_thread(self._load_settings)
+            settings = await in_time(self._load_settings)
         except PydnsError as error:
             self.content.config_faults = error.faults if isinstance(error, ConfigError) else ()
             self.content.reloads[CONFIG].count(success=False)
@@ -342,7 +341,7 @@ class Server:
         """Where the host's name service is an upstream: have it leave names as they are, and say if it asks us."""
         if uses_system(self.settings):
             take_names_as_they_are()
-        faults = system_faults(self.settings, () if self._namespace_sockets else self.settings.listen)
+        faults = settings_faults(self.settings, () if self._namespace_sockets else self.settings.listen)
         if faults != self._system_faults:
             self._system_faults = faults
             for fault in faults:
@@ -376,8 +375,8 @@ class Server:
     @property
     def faults(self) -> tuple[Fault, ...]:
         """Everything that is wrong with what was read, now; warnings too."""
-        of_host = self.resolv_conf.faults if self.resolv_conf.is_needed else ()
-        return (*self.content.faults, *of_host, *self.resolved.faults, *self._system_faults, *self._bootstrap_faults)
+        others = (*self._system_faults, *self._bootstrap_faults, *self._freshness.faults)
+        return (*self.content.faults, *self.resolv_conf.faults, *self.resolved.faults, *others)
 
     @property
     def reloads(self) -> Mapping[str, Reloads]:

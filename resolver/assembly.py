@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,12 +17,14 @@ from resolver.content import Content
 from resolver.errors import Fault
 from resolver.forward.bootstrap import Bootstrap
 from resolver.forward.lookups import Lookups
+from resolver.forward.loops import SUFFIXES, probe_below
 from resolver.forward.policy import ForwardOptions
-from resolver.forward.resolvconf import ResolvConf, parse
+from resolver.forward.resolvconf import ResolvConf
 from resolver.forward.routes import Route, Routes
 from resolver.forward.upstreams import SYSTEM, Upstream, drop_own, parse_nameserver
-from resolver.hostconf import HostResolvConf
+from resolver.hostconf import HostResolvConf, read_conf
 from resolver.pipeline.chain import Chain
+from resolver.pipeline.outcome import Forward
 from resolver.pipeline.stages import ForwardPolicy, InternalNames
 from resolver.resolved.follower import read_once
 from resolver.resolved.routing import Imported
@@ -31,7 +33,7 @@ from resolver.server.responder import Pin, State
 from resolver.server.tcp import TcpLimits
 from resolver.sources.base import LiveSource
 from resolver.views import ViewSettings
-from resolver.wire.name import IPAddress, fold, from_text
+from resolver.wire.name import IPAddress, WireName, fold, from_text, suffixes_of
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +73,21 @@ def set_up_forwarding(lookups: Lookups, settings: Settings) -> None:
 
 
 def watch_loops(lookups: Lookups, settings: Settings, state: State, found: Imported | None = None) -> None:
-    """Have every upstream probed that anybody's look-ups lead to, unless that was done before."""
-    routes = (upstream for route in _reachable(settings, found) for upstream in route.upstreams)
-    bootstrap = lookups.forwarder.bootstrap.servers
-    upstreams = (*state.upstreams, *routes, *bootstrap, *(state.host_servers or ()))
-    lookups.loops.watch(upstreams, state.in_namespace, settings.listen)
+    """Have every upstream probed that anybody's look-ups lead to, unless that was done before; and nobody else."""
+    loops = lookups.loops
+    is_bootstrapped = any(one.is_named for one in (*state.upstreams, *named_upstreams(settings)))
+    bootstrap = lookups.forwarder.bootstrap.servers if is_bootstrapped else ()
+    upstreams = (*state.upstreams, *bootstrap, *(state.host_servers or ()))
+    routes = {route.suffixes: route.upstreams for route in _reachable(settings, found) if route.upstreams}
+    loops.suffix = next((suffix for suffix in SUFFIXES if _is_everybodys(suffix, state)), SUFFIXES[0])
+    lookups.forwarder.named = frozenset((*upstreams, *(one for those in routes.values() for one in those)))
+    loops.watch(upstreams, state.in_namespace, settings.listen, routes)
+
+
+def _is_everybodys(suffix: WireName, state: State) -> bool:
+    """Whether names below it are asked of everybody's upstreams: no network, zone or route has them."""
+    outcome = state.chain.resolve(probe_below(suffix), state.views.host).outcome
+    return isinstance(outcome, Forward) and not outcome.upstreams
 
 
 def view_settings(settings: Settings, fallback_gateways: tuple[IPAddress, ...]) -> ViewSettings:
@@ -133,6 +145,21 @@ def own_upstreams(servers: tuple[str, ...], *, in_namespace: bool = False) -> tu
     return tuple(parse_nameserver(server, in_namespace) for server in servers)
 
 
+def askers_upstreams(
+    listen: Sequence[Address], *, in_namespace: bool = False
+) -> Callable[[tuple[str, ...]], tuple[Upstream, ...]]:
+    """What makes upstreams of an asker's own servers, without those at which we listen ourselves.
+
+    Asked from inside its namespace an address is somebody else's.
+    """
+
+    @lru_cache(maxsize=1024)
+    def upstreams_of(servers: tuple[str, ...]) -> tuple[Upstream, ...]:
+        return without_own(own_upstreams(servers, in_namespace=in_namespace), () if in_namespace else listen)
+
+    return upstreams_of
+
+
 def offline_state(settings: Settings, fallback_gateways: tuple[IPAddress, ...] = ()) -> State:
     """What a server with these settings would answer from, read from the files now; nothing is bound or sent."""
     content = Content(settings.registry_files, settings.zone_paths, view_settings(settings, fallback_gateways))
@@ -145,13 +172,26 @@ def offline_state(settings: Settings, fallback_gateways: tuple[IPAddress, ...] =
         views=content.views,
         chain=chain_of(settings, found),
         upstreams=without_own(settings.upstreams or host_upstreams(host, found), settings.listen),
-        own_upstreams=own_upstreams,
+        own_upstreams=askers_upstreams(settings.listen),
         options=forward_options(settings, resolv_conf),
         pin=pin_of(settings),
         passes_client_subnet=settings.passes_client_subnet,
         rebinding_allowed=settings.rebinding_allowed,
         host_servers=host_servers(settings, resolv_conf),
     )
+
+
+def idle_routes(settings: Settings, networks: Iterable[str]) -> tuple[Fault, ...]:
+    """That the names of a route are those of a network, which are never forwarded (docs/adr/0007)."""
+    own = {fold(from_text(network)): network for network in networks}
+    found = []
+    for route in settings.routes:
+        above = next((own[name] for suffix in route.suffixes for name in suffixes_of(suffix) if name in own), None)
+        if above is not None:
+            message = f"the route for {route.shown} never counts: a network has the name {above}"
+            fix = "names below a network's name are its own; call one of them otherwise"
+            found.append(Fault(str(settings.config_file), message, fix, key="forward.routes", is_warning=True))
+    return tuple(found)
 
 
 def uses_system(settings: Settings) -> bool:
@@ -194,6 +234,11 @@ def bootstrap_faults(settings: Settings, servers: Sequence[Upstream]) -> tuple[F
     return (Fault(place, message, fix, is_warning=True),)
 
 
+def settings_faults(settings: Settings, listen: Sequence[Address]) -> tuple[Fault, ...]:
+    """What is accepted in the settings, and leads to something that nobody wants."""
+    return (*settings.warnings, *system_faults(settings, listen))
+
+
 def system_faults(settings: Settings, listen: Sequence[Address]) -> tuple[Fault, ...]:
     """That the host's name service, which is an upstream, asks us in turn; what can be seen of that in resolv.conf.
 
@@ -202,7 +247,7 @@ def system_faults(settings: Settings, listen: Sequence[Address]) -> tuple[Fault,
     if not uses_system(settings):
         return ()
     try:
-        conf = parse(_LIBC_CONF.read_text(encoding="utf-8", errors="replace"))
+        conf = read_conf(_LIBC_CONF)
     except OSError:
         return ()
     named = own_upstreams(conf.nameservers)
@@ -243,9 +288,11 @@ def point(
 def without_own(upstreams: tuple[Upstream, ...], listen: Sequence[Address]) -> tuple[Upstream, ...]:
     """The upstreams without those at which we listen ourselves."""
     own = {(address.host, address.port) for address in listen}
-    ports = {port for host, port in own if host in WILDCARDS}
+    everywhere = {(host == "::", port) for host, port in own if host in WILDCARDS}  # "::" is no IPv4 address
     own |= {
-        (upstream.address, upstream.port) for upstream in upstreams if upstream.port in ports and _is_local(upstream)
+        (upstream.address, upstream.port)
+        for upstream in upstreams
+        if (upstream.is_ipv6, upstream.port) in everywhere and _is_local(upstream)
     }
     return drop_own(upstreams, own)
 

@@ -6,6 +6,7 @@ The server, ``pydns check``, ``pydns explain`` and ``pydns networks`` all read f
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from resolver.errors import Fault
 from resolver.registry.model import Contribution
 from resolver.registry.store import Store
 from resolver.sources.base import LiveSource
-from resolver.sources.files import RegistryFiles
+from resolver.sources.files import Refreshed, RegistryFiles
 from resolver.sources.zonefiles import ZoneLoad, load_zones
 from resolver.views import Views, ViewSettings
 from resolver.zones.model import ZoneSet
@@ -64,6 +65,8 @@ class Content:
         self._registry = RegistryFiles(registry_paths)
         self._zone_paths = tuple(zone_paths)
         self._store = Store()
+        self._lock = threading.Lock()
+        """A live source's word does not wait for files that are being read."""
         self._zone_load: ZoneLoad | None = None
         self._registry_faults: tuple[Fault, ...] = ()
         self._contributions: tuple[Contribution, ...] = ()
@@ -111,11 +114,14 @@ class Content:
 
         Faults are logged when they are new, so that a file that stays wrong is reported once.
         """
-        return self._publish(self._refresh_registry() | self._refresh_zones())
+        refreshed, load = self._registry.refresh(), load_zones(self._zone_paths, self._zone_load)
+        with self._lock:
+            return self._publish(self._take_registry(refreshed) | self._take_zones(load))
 
     def merge(self) -> bool:
         """Take over what the live sources say now, without a look at any file; True when the views are new ones."""
-        return self._publish(self._store.replace(self._all_contributions()))
+        with self._lock:
+            return self._publish(self._store.replace(self._all_contributions()))
 
     def _publish(self, changed: bool) -> bool:
         if changed or self._is_stale or self._views is None:
@@ -129,8 +135,7 @@ class Content:
         live = (source.contribution for source in self.live)
         return (*self._contributions, *(contribution for contribution in live if contribution is not None))
 
-    def _refresh_registry(self) -> bool:
-        refreshed = self._registry.refresh()
+    def _take_registry(self, refreshed: Refreshed) -> bool:
         before = self._registry_faults, self._contributions
         self._registry_faults, self._contributions = refreshed.faults, refreshed.contributions
         if not refreshed.changed and before == (refreshed.faults, refreshed.contributions):
@@ -139,12 +144,11 @@ class Content:
         self._store.replace(self._all_contributions())
         return True
 
-    def _refresh_zones(self) -> bool:
-        former = self._zone_load
-        self._zone_load = load_zones(self._zone_paths, former)
-        if former is not None and former.files == self._zone_load.files:
+    def _take_zones(self, load: ZoneLoad) -> bool:
+        former, self._zone_load = self._zone_load, load
+        if former is not None and former.files == load.files:
             return False
-        self.reloads[ZONES].count(success=all(fault.is_warning for fault in self._zone_load.faults))
+        self.reloads[ZONES].count(success=all(fault.is_warning for fault in load.faults))
         return True
 
     def _report(self) -> None:

@@ -8,7 +8,7 @@ the server's edge (SERVFAIL or FORMERR and a counter).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class PydnsError(Exception):
@@ -45,6 +45,10 @@ class Fault:
         hint = f" ({self.fix})" if self.fix else ""
         kind = " warning:" if self.is_warning else ""
         return one_line(f"{where}:{kind}{subject} {self.message}{hint}")
+
+    def without_kind(self) -> str:
+        """The same without the word warning, for where that is said already."""
+        return str(replace(self, is_warning=False))
 
 
 class InputError(PydnsError):

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from resolver.errors import ConfigError, Fault
+from resolver.forward.upstreams import SYSTEM
 from resolver.pipeline.outcome import Forward, Reply
 from resolver.registry.model import SHORT_ID_LENGTH, Endpoint
 from resolver.server.responder import State
 from resolver.sources.base import parse_address
 from resolver.views import Match, View
-from resolver.wire.constants import CLASS_IN, NOERROR, NS, NXDOMAIN, RD, TYPE_NUMBERS, rcode_name, type_name
+from resolver.wire.constants import AAAA, CLASS_IN, NOERROR, NS, NXDOMAIN, RD, TYPE_NUMBERS, rcode_name, type_name
 from resolver.wire.name import WireName, fold, from_text, labels_of, parent_of, suffixes_of, to_text
 from resolver.wire.query import Query, scan
 from resolver.wire.rrset import RRset
@@ -75,9 +76,16 @@ def _forward(outcome: Forward, state: State, view: View) -> dict[str, Any]:
     is_own = outcome.servers or outcome.within is not None
     whose = "the route" if outcome.upstreams else "the asker" if is_own else "everybody"
     why = outcome.why or "no name of the view's networks, of a zone or of docker.internal"
+    if outcome.otherwise is not None and outcome.otherwise.why:
+        why += f"; {outcome.otherwise.why} is passed over, since the asker has servers of its own"
     upstreams = state.upstreams_for(outcome)
+    if outcome.question.qtype == AAAA and state.options.no_aaaa:
+        why += "; nobody is asked for AAAA (options no-aaaa in resolv.conf)"
     if upstreams != replace(state, host_servers=None).upstreams_for(outcome):
-        why += f"; for {type_name(outcome.question.qtype)} of such a name the host's name service (system) is of no use"
+        use = "asked only whether there is such a name" if SYSTEM in upstreams else "of no use"
+        why += f"; for {type_name(outcome.question.qtype)} of such a name the host's name service (system) is {use}"
+    if state.options_for(outcome).is_guarded:
+        why += "; an answer with a private address is withheld (forward.rebinding_guard)"
     return {
         "forwarded_name": to_text(outcome.question.qname),
         "answer": _records(outcome.chased),
@@ -127,6 +135,8 @@ def _view(asked: Asked, state: State) -> tuple[View, str]:
         return views.pinned(state.pin.networks, state.pin.endpoint), whose
     if address is None:
         return views.host, "the host sees every network"
+    if address.is_link_local and (view := views.on_link(address, ())).is_stranger:
+        return view, f"{address} is link-local: the server goes by the link that it comes from, which is not known here"
     view = views.of_address(address)
     if view.is_host:
         return view, f"{address} is in no network's subnets, so it sees what the host sees"

@@ -1,4 +1,8 @@
-"""Keeps what is served up to date: one reading at a time, on a thread, while answering goes on."""
+"""Keeps what is served up to date: one reading at a time, on a thread, while answering goes on.
+
+A file system may hang for hours (NFS). Whatever is read is waited for `READING_S`; then the others go on without it,
+and it counts as soon as its reading ends.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,11 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+
+from resolver.errors import Fault, PydnsError
 
 if TYPE_CHECKING:
     from resolver.sources.watch import FileWatch
@@ -18,6 +25,11 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _READINGS = 3
+PATIENCE_S, _AGAIN_S = 0.5, 0.05
+"""How long a writer who does not stop is waited for, before the first reading and before another one."""
+READING_S = 5.0
+"""How long one input is waited for."""
+_WATCH = "the watch on files"
 
 
 async def on_thread(work: Callable[[], _T]) -> _T:
@@ -44,6 +56,14 @@ async def on_thread(work: Callable[[], _T]) -> _T:
 
     threading.Thread(target=run, name="reload", daemon=True).start()
     return await done
+
+
+async def in_time(work: Callable[[], _T]) -> _T:
+    """The same, for `READING_S` at most; then PydnsError is raised."""
+    try:
+        return await asyncio.wait_for(on_thread(work), READING_S)
+    except TimeoutError:
+        raise PydnsError(f"it has not been read within {READING_S:g} s: its file system may hang") from None
 
 
 class Input(Protocol):
@@ -78,6 +98,14 @@ class Freshness:
         self._is_hung_up = False
         self._are_files_stale = False
         self._watch: FileWatch | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._under_way: dict[str, threading.Event] = {}
+        self._is_late_change = False
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What is not read now because its file system does not answer."""
+        return tuple(_hangs(what) for what in list(self._under_way))
 
     def hang_up(self) -> None:
         """Everything is to be read anew, the configuration too."""
@@ -102,7 +130,8 @@ class Freshness:
         """Read anew whatever has changed, until cancelled."""
         from resolver.sources.watch import FileWatch
 
-        self._watch = FileWatch(asyncio.get_running_loop(), self.files_changed)
+        self._loop = asyncio.get_running_loop()
+        self._watch = FileWatch(self._loop, self.files_changed)
         self.files_changed()  # for what changed between the first reading and the first watch
         while True:
             hung_up, self._is_hung_up = self._is_hung_up, False
@@ -119,18 +148,67 @@ class Freshness:
             await self._stale.wait()
 
     def _refresh(self) -> bool:
-        assert self._watch is not None
-        self._watch.follow(self._paths())
-        changed = False
+        watch = self._watch
+        assert watch is not None
+        self._in_time(_WATCH, lambda: watch.follow(self._paths()))
+        changed, self._is_late_change = self._is_late_change, False
+        patience_s = PATIENCE_S
         for _ in range(_READINGS):  # what is written to while it is read is read once more before it is served
-            self._watch.await_writers()
+            self._in_time(_WATCH, partial(watch.await_writers, patience_s))
+            patience_s = _AGAIN_S  # who writes without end is not waited for again
             for one in self._inputs:
-                changed |= one.refresh()
-            if not self._watch.is_being_written():
+                what = ", ".join(map(str, one.paths))
+                changed |= bool(self._in_time(what, one.refresh) if what else one.refresh())
+            if not self._in_time(_WATCH, watch.is_being_written):
                 break
         if changed:
-            self._watch.follow(self._paths())
+            self._in_time(_WATCH, lambda: watch.follow(self._paths()))
         return changed
+
+    def _in_time(self, what: str, work: Callable[[], bool | None]) -> bool | None:
+        """What the work has brought; None when it takes too long, or its last turn still does: its end calls again."""
+        if what in self._under_way:
+            return None
+        outcome: list[bool | None] = []
+        raised: list[Exception] = []
+        ended = self._under_way[what] = threading.Event()
+        given_up = threading.Event()
+
+        def run() -> None:
+            try:
+                outcome.append(work())
+            except Exception as error:
+                raised.append(error)
+            ended.set()
+            if given_up.is_set():
+                self._ended_late(what, outcome, raised)
+
+        threading.Thread(target=run, name="reading", daemon=True).start()
+        if not ended.wait(READING_S):
+            given_up.set()
+            if not ended.is_set():
+                log.warning("%s", _hangs(what))
+                return None
+        self._under_way.pop(what, None)
+        if raised:
+            raise raised[0]
+        return outcome[0]
+
+    def _ended_late(self, what: str, outcome: list[bool | None], raised: list[Exception]) -> None:
+        """On the thread of a reading that had been given up."""
+        assert self._loop is not None
+        log.info("%s can be read again", what)
+        for error in raised:
+            log.error("%s: the reading failed", what, exc_info=error)
+        self._is_late_change |= bool(raised or outcome[0])
+        self._under_way.pop(what, None)
+        with suppress(RuntimeError):  # the loop has been closed
+            self._loop.call_soon_threadsafe(self.files_changed)
 
     def _paths(self) -> list[Path]:
         return [path for one in self._inputs for path in one.paths]
+
+
+def _hangs(what: str) -> Fault:
+    effect = "what it said last counts on, the rest is kept up to date"
+    return Fault(what, f"has not been read within {READING_S:g} s: its file system may hang", effect, is_warning=True)

@@ -14,6 +14,7 @@ from resolver.content import Reloads
 from resolver.errors import Fault
 from resolver.forward.resolvconf import ResolvConf, parse
 from resolver.resolved.routing import STUBS
+from resolver.sources.octets import read_octets
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +34,14 @@ class HostResolvConf:
         """What is gone by."""
         self.is_resolved = False
         """True when that is a file of systemd-resolved's, or names its stub alone (resolved itself knows more)."""
-        self.faults: tuple[Fault, ...] = ()
+        self._faults: tuple[Fault, ...] = ()
         self.reloads = Reloads()
         self._seen: tuple[ResolvConf | str, bool] | None = None
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What is wrong with it now, if it is needed."""
+        return self._faults if self.is_needed else ()
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -50,8 +56,8 @@ class HostResolvConf:
         self._seen = seen, is_resolved
         is_good = isinstance(seen, ResolvConf) and (bool(seen.nameservers) or not self.conf.nameservers)
         self.reloads.count(success=is_good)
-        self.faults = tuple(self._faults_of(seen))
-        for fault in self.faults if self.is_needed else ():
+        self._faults = tuple(self._faults_of(seen))
+        for fault in self.faults:
             log.warning("%s", fault)
         if not isinstance(seen, ResolvConf) or not is_good:
             return False
@@ -76,10 +82,15 @@ class HostResolvConf:
         return found
 
 
+def read_conf(path: Path) -> ResolvConf:
+    """What a resolv.conf says; raises OSError when it cannot be read."""
+    return parse(read_octets(path).decode(errors="replace"))
+
+
 def _read(path: Path) -> ResolvConf | str:
     """What the file says, or why it cannot be read."""
     try:
-        return parse(path.read_text(encoding="utf-8", errors="replace"))
+        return read_conf(path)
     except OSError as error:
         return error.strerror or str(error)
 

@@ -9,6 +9,7 @@ from resolver.forward.forwarder import Forwarder
 from resolver.forward.lookups import Lookups
 from resolver.forward.memory import Health
 from resolver.forward.routes import Route
+from resolver.forward.shared import asked_with
 from resolver.forward.stats import UpstreamStats
 from resolver.forward.upstreams import Upstream
 from resolver.registry.model import Endpoint, Port, Snapshot
@@ -40,8 +41,9 @@ def networks_of(snapshot: Snapshot) -> dict[str, Any]:
 def upstreams_of(
     forwarder: Forwarder, configured: Sequence[Upstream], now: float, routes: Iterable[Route] = ()
 ) -> dict[str, Any]:
-    """Every upstream that is configured or was asked, as the forwarder remembers it at time ``now``; and the routes."""
-    known = dict.fromkeys((*configured, *forwarder.stats))
+    """Every upstream that is configured or was asked of late, as the forwarder remembers it; and the routes."""
+    asked = (upstream for upstream, stats in forwarder.stats.items() if not forwarder.is_former(upstream, stats))
+    known = dict.fromkeys((*configured, *asked))
     return {
         "upstreams": [_upstream(upstream, forwarder, upstream in configured, now) for upstream in known],
         "routes": [
@@ -63,6 +65,7 @@ def _upstream(upstream: Upstream, forwarder: Forwarder, is_configured: bool, now
         "rtt_ms": None if health is None or health.rtt_s is None else round(health.rtt_s * 1000, 3),
         "patience_ms": round(memory.patience_s(upstream) * 1000, 3),
         "requests": 0 if stats is None else stats.requests,
+        "not_asked": 0 if stats is None else stats.not_asked,
         "failures": {} if stats is None else {str(failure): count for failure, count in stats.failures.items()},
         "last_failure": None if health is None or health.last_failure is None else str(health.last_failure),
     }
@@ -98,8 +101,11 @@ def cache_of(lookups: Lookups, below: WireName | None, now: float) -> dict[str, 
                 "rcode": rcode_name(entry.rcode),
                 "left_s": round(entry.left_s(now)),
                 "hits": entry.hits,
+                "asked_with": list(words),
+                "upstreams": [str(upstream) for upstream in upstreams],
             }
-            for entry in cache.entries()
+            for key, entry in cache.items()
+            for words, upstreams in (asked_with(key),)
             if below is None or is_below(entry.name, below)
         ],
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from resolver.registry.index import SubnetIndex
 from resolver.registry.model import SHORT_ID_LENGTH, Endpoint, IPNetwork, Origin, Snapshot
@@ -91,6 +91,8 @@ class View:
     """The asker's scope, where it makes a difference."""
     is_host: bool = False
     """True for the host's view, which is on no network and sees all of them."""
+    is_stranger: bool = False
+    """True for who is beyond one of our interfaces, on no network that is known: nothing is forwarded."""
     turns: dict[tuple[WireName, int], int] = field(default_factory=dict)
     """How often a question was answered, so that the next answer has its records in another order."""
     ready: tuple[ReadyTable, ...] = field(default_factory=lambda: tuple(new_table(room) for room in ROOMS))
@@ -217,9 +219,11 @@ class Views:
         self._clients: dict[str, View] = {}
         self.host = self._make(tuple(self.tables.values()), _Asker(), is_host=True)
         """The view of a client on no network: every network."""
+        self.stranger = replace(self._make((), _Asker(), is_host=False), is_stranger=True)
+        """The view of a client of whom nobody can say on which network it is: none."""
 
     def of_client(self, host: str) -> View:
-        """The view of a client by its address as the socket gives it (``172.18.0.3``, ``fe80::1%eth0``)."""
+        """The view of a client by its address as the socket gives it; one that is link-local must be our own."""
         view = self._clients.get(host)
         if view is None:
             view = self.of_address(ipaddress.ip_address(host.partition("%")[0]))
@@ -241,6 +245,18 @@ class Views:
             if (endpoint := self.tables[name].by_address.get(address)) is not None:
                 return self.pinned(self._networks_of_id(endpoint.id) or networks, endpoint.name)
         return self.pinned(networks, None)
+
+    def on_link(self, client: IPAddress, ours: Sequence[IPAddress]) -> View:
+        """The view of a client with a link-local address, which is not ours: that of the networks on its link.
+
+        ``ours`` are our other addresses there. The link may be an internal network's, so it is never the host's view.
+        """
+        if client.version == 4 and any(self._subnets.holding(client)):  # a network may well be 169.254.7.0/24
+            return self.of_address(client)
+        names = {name for address in ours for _, name in self._subnets.holding(address)}
+        if not names:
+            return self.stranger
+        return self.pinned(tuple(name for name in self.tables if name in names), None)
 
     def _networks_of_id(self, container_id: str | None) -> tuple[str, ...]:
         if container_id is None:
@@ -288,7 +304,7 @@ class Views:
 
     def all_made(self) -> Iterable[View]:
         """Every view that has answered anything, for the counters."""
-        return [self.host, *self._made.values()]
+        return [self.host, *self._made.values(), self.stranger]
 
     def _asker(self, tables: Sequence[NetworkTable], name: str | None) -> _Asker:
         """What tells the container of that name from others on the same networks: nothing, for most of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import click
@@ -46,13 +47,21 @@ def flush(name: str | None, as_json: bool, **options: Any) -> None:
 
 
 def _in_words(told: dict[str, Any]) -> str:
+    variants = Counter((entry["name"], entry["type"]) for entry in told["entries"])
     lines = [
         f"{entry['name']} {entry['type']}  {entry['rcode']}  "
         + (f"{entry['left_s']} s left" if entry["left_s"] > 0 else f"stale for {-entry['left_s']} s")
         + f"  {counted(entry['hits'], 'hit')}"
+        + (_variant(entry) if variants[entry["name"], entry["type"]] > 1 else "")
         for entry in told["entries"]
     ]
     asked = told["hits"] + told["misses"]
     share = f", {told['hits'] / asked:.0%} of {asked} questions found" if asked else ""
     lines.append(f"{told['octets'] / 1024:.0f} of {told['octets_at_most'] / 1024:.0f} KiB{share}")
     return "\n".join(lines)
+
+
+def _variant(entry: dict[str, Any]) -> str:
+    """What tells an answer from others to the same question."""
+    how = ", ".join(entry["asked_with"]) or "plain"
+    return f"  ({how}; of {', '.join(entry['upstreams']) or 'nobody'})"

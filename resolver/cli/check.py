@@ -36,7 +36,7 @@ def command(context: click.Context, /, config: Path | None, network: tuple[str, 
     logging.disable(logging.CRITICAL)
     settings, faults = examined(config, **options)
 
-    from resolver.assembly import system_faults
+    from resolver.assembly import idle_routes, system_faults
     from resolver.content import Content
     from resolver.views import ViewSettings
 
@@ -46,9 +46,10 @@ def command(context: click.Context, /, config: Path | None, network: tuple[str, 
     faults += content.faults
     faults += _unknown_networks(settings, network, snapshot)
     faults += _empty_folders(settings)
-    faults += _no_upstream(settings)
+    faults += idle_routes(settings, snapshot.networks)
+    if not any(fault.key == "forward.resolv_conf" or fault.place == "--resolv-conf" for fault in faults):
+        faults += _of_host(settings)
     faults += system_faults(settings, settings.listen)
-    faults += _no_bootstrap(settings)
     faults = list(dict.fromkeys(faults))
     for fault in faults:
         say(str(fault))
@@ -101,20 +102,32 @@ def _empty_folders(settings: Settings) -> Iterator[Fault]:
             yield Fault(str(path), "holds no zone file", f"call them *{SUFFIX}", is_warning=True)
 
 
-def _no_bootstrap(settings: Settings) -> Sequence[Fault]:
-    """That nobody can be asked for the address of an upstream."""
-    from resolver.assembly import bootstrap_faults, bootstrap_servers, host_upstreams
+def _of_host(settings: Settings) -> Sequence[Fault]:
+    """What a server would find wrong with whom the host asks, and that this leaves nobody to ask."""
+    from resolver.assembly import bootstrap_faults, bootstrap_servers, host_upstreams, imports, needs_resolv_conf
     from resolver.hostconf import HostResolvConf
+    from resolver.resolved.follower import read_once
 
-    resolv_conf = HostResolvConf(settings.resolv_conf)
+    resolv_conf = HostResolvConf(settings.resolv_conf, is_needed=needs_resolv_conf(settings))
     resolv_conf.refresh()
-    return bootstrap_faults(settings, bootstrap_servers(settings, host_upstreams(resolv_conf, None), settings.listen))
+    of_resolved: list[Fault] = []
+    found = read_once(of_resolved.append) if imports(settings, resolv_conf) else None
+    host = host_upstreams(resolv_conf, found)
+    nobody = () if found is not None and not found.is_empty else tuple(_no_upstream(settings))
+    # That it cannot be read at all is told with what comes of it.
+    lines = () if any(": cannot be read" in str(fault) for fault in nobody) else resolv_conf.faults
+    return [
+        *of_resolved,
+        *lines,
+        *nobody,
+        *bootstrap_faults(settings, bootstrap_servers(settings, host, settings.listen)),
+    ]
 
 
 def _no_upstream(settings: Settings) -> Iterator[Fault]:
     """What makes a server forward nothing, or only what the host's name service can be asked."""
     from resolver.assembly import needs_resolv_conf, uses_system
-    from resolver.forward.resolvconf import parse
+    from resolver.hostconf import read_conf
 
     if not needs_resolv_conf(settings) or (settings.upstreams and not uses_system(settings)):
         return
@@ -123,7 +136,7 @@ def _no_upstream(settings: Settings) -> Iterator[Fault]:
     if not settings.upstreams:
         effect = "nothing is forwarded"
     try:
-        servers = parse(path.read_text(encoding="utf-8", errors="replace")).nameservers
+        servers = read_conf(path).nameservers
     except OSError as error:
         reason = f"cannot be read: {error.strerror}; {effect}"
     else:

@@ -205,6 +205,8 @@ class _Format(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        if isinstance(record.args, tuple) and record.levelno >= logging.WARNING:  # a warning need not say it twice
+            record.args = tuple(arg.without_kind() if isinstance(arg, Fault) else arg for arg in record.args)
         record.msg = f"pydns: {level}{record.msg}"
         return super().format(record)
 

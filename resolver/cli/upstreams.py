@@ -48,6 +48,8 @@ def _line(upstream: dict[str, Any]) -> str:
         parts.append(f"{upstream['rtt_ms']:.1f} ms, waited for {upstream['patience_ms']:.0f} ms")
     failures = ", ".join(f"{count} {reason}" for reason, count in sorted(upstream["failures"].items()))
     parts.append(f"{upstream['requests']} asked" + (f", failed: {failures}" if failures else ""))
+    if upstream["not_asked"]:
+        parts.append(f"{upstream['not_asked']} not asked, for too many waited")
     if "down_for_s" in upstream:
         parts.append(f"down for {upstream['down_for_s']:.0f} s ({upstream['last_failure']})")
         parts.append(f"probed in {upstream['probe_in_s']:.0f} s, when somebody asks")

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from resolver.sources.octets import read_octets
+
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _FIX = "name a file with certificates in PEM, each -----BEGIN CERTIFICATE-----"
 
@@ -17,19 +19,23 @@ def authorities_in(path: Path, complain: Callable[[str, str], None]) -> str | No
     """
     shown = repr(str(path))
     try:
-        found = _CERTIFICATE.findall(path.read_bytes())
+        octets = read_octets(path)
     except (FileNotFoundError, ValueError):
         complain(f"{shown} does not exist", "correct the path, or leave the key out for the system's authorities")
         return None
     except OSError as error:
         complain(f"{shown} cannot be read: {error.strerror}", _FIX)
         return None
+    found = _CERTIFICATE.findall(octets)
+    if len(found) != octets.count(b"-----BEGIN CERTIFICATE-----"):
+        complain(f"{shown} holds a certificate that is cut off or damaged", _FIX)
+        return None
     if not found:
         complain(f"{shown} holds no certificate", _FIX)
         return None
     import ssl
 
-    certificates = "\n".join(octets.decode("ascii") for octets in found)
+    certificates = "\n".join(each.decode("ascii") for each in found)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificates)
     except ssl.SSLError as error:

@@ -7,7 +7,7 @@ Paths in the file are relative to the file, paths in flags to the working direct
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
@@ -16,11 +16,12 @@ import msgspec
 
 from resolver.config.agent import agent_settings
 from resolver.config.authorities import authorities_in
-from resolver.config.routes import routes_of
+from resolver.config.routes import idle_routes, routes_of
 from resolver.config.schema import CacheSpec, ConfigSpec, DaemonSpec, Settings
 from resolver.config.upstreams import bootstrap_of, upstreams_of
 from resolver.errors import ConfigError, Fault
 from resolver.forward.cache import CacheSettings
+from resolver.forward.routes import Route
 from resolver.forward.upstreams import Upstream
 from resolver.intake.convert import to_struct
 from resolver.intake.toml import Lines, Path, parse
@@ -67,8 +68,8 @@ def load(
     Without ``with_shipped_zones`` there are no zones unless somebody names some: a sidecar need not pay for a sample.
     """
     settings, faults = examine(config_file, overrides, with_shipped_zones=with_shipped_zones)
-    if faults:
-        raise ConfigError(faults)
+    if errors := [fault for fault in faults if not fault.is_warning]:
+        raise ConfigError(errors)
     return settings
 
 
@@ -81,6 +82,7 @@ def examine(
     """
     loader = _Loader(config_file, overrides, with_shipped_zones)
     settings = loader.settings()
+    settings = replace(settings, warnings=tuple(fault for fault in loader.faults if fault.is_warning))
     return settings, sorted(loader.faults, key=lambda fault: fault.line or 0)
 
 
@@ -117,13 +119,14 @@ class _Loader:
         self.faults.append(fault)
         return {}
 
-    def _report(self, path: Path, message: str, fix: str) -> None:
+    def _report(self, path: Path, message: str, fix: str, *, is_warning: bool = False) -> None:
         override = self._overrides.get(path[:2])
         if override is not None:
-            self.faults.append(Fault(override.place, message, fix))
+            self.faults.append(Fault(override.place, message, fix, is_warning=is_warning))
         else:
             place = str(self._file) if self._file is not None else "built-in defaults"
-            self.faults.append(Fault(place, message, fix, line=self._lines.of(path), key=".".join(path)))
+            line, key = self._lines.of(path), ".".join(path)
+            self.faults.append(Fault(place, message, fix, line=line, key=key, is_warning=is_warning))
 
     def settings(self) -> Settings:
         """The settings, usable only when there are no faults."""
@@ -141,6 +144,7 @@ class _Loader:
             for name, section, default in (("docker", spec.docker, DOCKER_HOST), ("podman", spec.podman, PODMAN_HOST))
             if section is not None
         )
+        internal_zones = self._internal_zones()
         folder = spec.registry.aardvark
         aardvark = None if folder is None else self._path(folder, ("registry", "aardvark"))
         return Settings(
@@ -158,14 +162,14 @@ class _Loader:
             ttl=spec.answers.ttl,
             negative_ttl=spec.answers.negative_ttl,
             forward_single_labels=spec.answers.single_label == "forward",
-            internal_zones=self._internal_zones(),
+            internal_zones=internal_zones,
             internal_names=self._internal_names(),
             resolv_conf=self._path(spec.forward.resolv_conf, ("forward", "resolv_conf")),
             upstreams=self._upstreams(),
             max_in_flight=spec.forward.max_in_flight,
             max_per_client=spec.forward.max_in_flight_per_client,
             detects_loops=spec.forward.loop_detection,
-            routes=routes_of(spec.forward.routes, self._report),
+            routes=self._routes(internal_zones),
             order=spec.forward.order,
             resolved=spec.forward.resolved,
             passes_client_subnet=spec.forward.client_subnet == "pass",
@@ -269,13 +273,29 @@ class _Loader:
             def complain(message: str, fix: str) -> None:
                 self._report(("forward", "rebinding_allowed"), message, f"{fix}, like plex.direct")
 
-            if (name := parse_name(text.removeprefix("*").removeprefix(".") or ".", complain)) is not None:
+            bare = text.removeprefix("*").removeprefix(".")
+            if not text:
+                complain("'' names nothing", "name a domain")
+            elif not bare:
+                fix = "to let all pass set rebinding_guard = false; else name a domain"
+                complain(f"{text!r} is every name there is", fix)
+            elif bare.startswith("~"):
+                fix = f"write {bare[1:] or 'a domain'}: names below it count as well"
+                complain(f"{text!r} has a ~, which is systemd-resolved's", fix)
+            elif (name := parse_name(bare, complain)) is not None:
                 found.append(fold(from_text(name)))
         return frozenset(found)
 
+    def _routes(self, internal_zones: tuple[str, ...]) -> tuple[Route, ...]:
+        routes = routes_of(self._spec.forward.routes, self._report)
+        for message, fix in idle_routes(routes, internal_zones):
+            self._report(("forward", "routes"), message, fix, is_warning=True)
+        return routes
+
     def _upstreams(self) -> tuple[Upstream, ...]:
         complain = partial(self._report, ("forward", "upstreams"))
-        return upstreams_of(self._spec.forward.upstreams, complain, "write it like 10.0.0.53 or tls://10.0.0.53#NAME")
+        fix = "write it like 10.0.0.53, tls://10.0.0.53#NAME or system"
+        return upstreams_of(self._spec.forward.upstreams, complain, fix)
 
 
 def _leaves(table: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from resolver.config.agent import AgentSettings, AgentSpec
+from resolver.errors import Fault
 from resolver.forward.cache import CacheSettings
 from resolver.forward.policy import Order
 from resolver.forward.routes import Route
@@ -173,3 +174,5 @@ class Settings:
     is_stated: frozenset[str] = field(default=frozenset())
     """The dotted keys that somebody wrote: what is only a default may give way (a taken metrics port)."""
     config_file: Path | None = None
+    warnings: tuple[Fault, ...] = ()
+    """What is accepted, and most likely not meant so."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 from collections.abc import Callable, Iterable
 
 from resolver.forward.upstreams import Transport, Upstream, parse_nameserver, parse_upstream
@@ -15,7 +16,7 @@ Complain = Callable[[str, str], None]
 
 
 def upstreams_of(texts: Iterable[str], complain: Complain, fix: str) -> tuple[Upstream, ...]:
-    """The upstreams that can be asked; ``fix`` is how one is written."""
+    """The upstreams that can be asked, each once; ``fix`` is how one is written."""
     found = []
     for text in texts:
         try:
@@ -29,8 +30,19 @@ def upstreams_of(texts: Iterable[str], complain: Complain, fix: str) -> tuple[Up
                 "pip install 'pydns[doh]', or write tls:// if the server speaks that, too",
             )
             continue
+        if not _names_its_link(upstream, text, complain):
+            continue
         found.append(upstream)
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
+
+
+def _names_its_link(upstream: Upstream, text: str, complain: Complain) -> bool:
+    """Whether it is known on which link a link-local server is (RFC 4007 11); ``complain`` is told if not."""
+    if not upstream.is_ipv6 or "%" in upstream.address or not ipaddress.ip_address(upstream.address).is_link_local:
+        return True
+    fix = text.replace(upstream.address, f"{upstream.address}%eth0", 1)
+    complain(f"{text!r} is a link-local address, which is another server on each link", f"name the link, like {fix}")
+    return False
 
 
 def bootstrap_of(texts: Iterable[str], complain: Complain) -> tuple[Upstream, ...]:
@@ -38,7 +50,10 @@ def bootstrap_of(texts: Iterable[str], complain: Complain) -> tuple[Upstream, ..
     found = []
     for text in texts:
         try:
-            found.append(parse_nameserver(text))
+            upstream = parse_nameserver(text)
         except ValueError as error:
             complain(str(error), _BOOTSTRAP_FIX)
-    return tuple(found)
+            continue
+        if _names_its_link(upstream, text, complain):
+            found.append(upstream)
+    return tuple(dict.fromkeys(found))

@@ -32,7 +32,7 @@ from resolver.wire.name import WireName, from_text
 from resolver.wire.query import Query, Verdict, scan
 
 if TYPE_CHECKING:
-    from resolver.forward.forwarder import Outcome
+    from resolver.forward.outcomes import Outcome
 
 log = logging.getLogger(__name__)
 

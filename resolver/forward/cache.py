@@ -12,6 +12,8 @@ bounded in octets; when it is full what was not asked for the longest goes first
 | is in, a referral                               |                                                                 |
 | SERVFAIL                                        | `servfail_ttl`, at most 5 s (RFC 2308 7.1)                      |
 | any other rcode, TC                             | not                                                             |
+| what is provisional (`policy`)                  | by its TTL; not in the place of what is known and good, or      |
+|                                                 | stale, and never given out stale itself                         |
 | anything but SERVFAIL, when its time is over    | `stale_s` longer, given out with a TTL of 30 s when no upstream |
 |                                                 | has a better answer; for 30 s after that has failed, at once    |
 |                                                 | (RFC 8767 5)                                                    |
@@ -35,6 +37,8 @@ ENTRY_SIZE = 600
 STALE_TTL = 30
 PREFETCH_SHARE = 0.1
 """A popular name is fetched anew in the last tenth of its time."""
+PREFETCH_AGAIN_S = 5.0
+"""After how many seconds the same is tried once more, when nothing has come of it."""
 POPULAR_HITS = 3
 MAX_SERVFAIL_TTL = 5
 RECHECK_S = 30.0
@@ -66,8 +70,9 @@ class Entry:
     __slots__ = (
         "_ttls",
         "failed_at",
+        "fetch_at",
         "hits",
-        "is_being_fetched",
+        "is_provisional",
         "is_ready",
         "name",
         "qtype",
@@ -89,9 +94,12 @@ class Entry:
         """Seconds for which it is good."""
         self.stored_at = 0.0
         self.failed_at = float("-inf")
-        """When upstreams were last asked for a fresh one in vain."""
+        """When upstreams were last asked for a fresh one in vain, its time being over."""
+        self.fetch_at = float("-inf")
+        """Before then it is not fetched ahead of time: that was begun just now."""
         self.hits = 0
-        self.is_being_fetched = False
+        self.is_provisional = False
+        """It says that there is nothing, and a server that may know more was not heard."""
         self.is_ready = False
         """Given out without the cache being asked, so that not every hit has been counted."""
         self.size = len(reply) + ENTRY_SIZE + 16 * len(ttls)
@@ -173,26 +181,30 @@ class Cache:
         return entry
 
     def is_worth_fetching(self, entry: Entry, now: float) -> bool:
-        """Whether an entry is popular and soon over, so that it is to be fetched before anybody has to wait; once."""
+        """Whether an entry is popular and soon over, so that it is to be fetched before anybody has to wait."""
         is_popular = entry.hits >= POPULAR_HITS or entry.is_ready
-        if not self.settings.prefetch or entry.is_being_fetched or not is_popular or entry.rcode == SERVFAIL:
+        if not self.settings.prefetch or now < entry.fetch_at or not is_popular or entry.rcode == SERVFAIL:
             return False
         if entry.left_s(now) > entry.ttl * PREFETCH_SHARE:
             return False
-        entry.is_being_fetched = True
+        entry.fetch_at = now + PREFETCH_AGAIN_S
         self.prefetches += 1
         return True
 
     def stale(self, key: Hashable, now: float) -> Entry | None:
         """The entry of a question whose time is over, while it may be given out for want of a better one."""
         entry = self._entries.get(key)
-        if entry is None or entry.rcode == SERVFAIL or entry.left_s(now) + self.settings.stale_s < 0:
+        if entry is None or entry.rcode == SERVFAIL or entry.is_provisional:
             return None
-        return entry
+        return None if entry.left_s(now) + self.settings.stale_s < 0 else entry
 
-    def put(self, key: Hashable, query: Query, reply: bytes, now: float) -> None:
+    def put(self, key: Hashable, query: Query, reply: bytes, now: float, *, is_provisional: bool = False) -> None:
         """Keep a reply, which `shared.shareable` has made, if it may be kept."""
+        if is_provisional and self.stale(key, now) is not None:
+            return
         entry = entry_of(query, reply, self.settings)
+        if entry is not None:
+            entry.is_provisional = is_provisional
         if entry is None or entry.size > self.settings.size:
             flags = int.from_bytes(reply[2:4], "big")
             if not flags & TC and flags & RCODE_MASK in (NOERROR, NXDOMAIN):
@@ -222,6 +234,10 @@ class Cache:
     def entries(self) -> Iterator[Entry]:
         """Every entry, what was not asked for the longest first."""
         return iter(list(self._entries.values()))
+
+    def items(self) -> Iterator[tuple[Hashable, Entry]]:
+        """The same with what they are kept by."""
+        return iter(list(self._entries.items()))
 
     def _drop(self, key: Hashable) -> None:
         entry = self._entries.pop(key, None)

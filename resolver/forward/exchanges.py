@@ -15,6 +15,7 @@ What costs memory is imported when it is first needed.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from resolver.forward.bootstrap import Bootstrap
@@ -68,10 +69,12 @@ class Exchanges:
         factory: SocketFactory,
         over_tcp: bool,
         stats: UpstreamStats,
+        client: Hashable | None = None,
     ) -> Exchange:
         """Send ``query`` to ``upstream``; the listener hears what becomes of it.
 
         ``over_tcp`` has a datagram server asked by TCP; ``factory`` makes the sockets, ``stats`` count the connections.
+        ``client`` is whose share of what is scarce it counts to, None for nobody's.
         """
         transport = upstream.transport
         if upstream.is_named:
@@ -81,13 +84,13 @@ class Exchanges:
             exchange.start(factory)
             return exchange
         if transport is Transport.HTTPS:
-            return self._clients().open(upstream, query, listener)
+            return self._clients().open(upstream, query, listener, stats)
         if transport is Transport.SYSTEM:
             if self._system is None:
                 from resolver.forward.system import SystemResolver
 
                 self._system = SystemResolver(self._poller.loop)
-            return self._system.open(query, listener)
+            return self._system.open(query, listener, client)
         return self._connections.open(upstream, query, listener, factory, stats)
 
     def leave(self, factory: SocketFactory) -> None:

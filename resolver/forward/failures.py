@@ -35,6 +35,7 @@ class Failure(enum.StrEnum):
     TRUNCATED = "truncated"
     SERVFAIL = "servfail"
     REFUSED = "refused"
+    LAME = "lame"
     OTHER_RCODE = "other_rcode"
 
 
@@ -42,12 +43,14 @@ FINAL = frozenset(
     (
         Failure.SERVFAIL,
         Failure.REFUSED,
+        Failure.LAME,
         Failure.OTHER_RCODE,
         Failure.TRUNCATED,
         Failure.NO_TLS,
         Failure.BAD_CERTIFICATE,
         Failure.HTTP_ERROR,
         Failure.NO_ADDRESS,
+        Failure.BUSY,
     )
 )
 """Failures that would come again: to ask once more in the same look-up would only double the load."""
@@ -69,6 +72,7 @@ _IN_WORDS = {
     Failure.TRUNCATED: "sent a truncated reply",
     Failure.SERVFAIL: "said SERVFAIL",
     Failure.REFUSED: "said REFUSED",
+    Failure.LAME: "is lame: it sent a referral",
     Failure.OTHER_RCODE: "said an error",
 }
 _OF_RCODE = {SERVFAIL: Failure.SERVFAIL, REFUSED: Failure.REFUSED}

@@ -13,67 +13,32 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Final
 
+from resolver.forward.asked import Asked
 from resolver.forward.bootstrap import Bootstrap
-from resolver.forward.cache import Lasting
 from resolver.forward.certificates import Verdicts
 from resolver.forward.exchanges import Exchanges
-from resolver.forward.failures import Failure, failure_of_rcode
-from resolver.forward.letter_case import Spelling, restore, spell
-from resolver.forward.memory import FIRST_PATIENCE_S, MAX_UPSTREAMS, Memory
-from resolver.forward.policy import DEFAULT_OPTIONS, Finish, ForwardOptions, Lookup, Send, Step, Try
+from resolver.forward.failures import Failure
+from resolver.forward.memory import MAX_UPSTREAMS, Memory
+from resolver.forward.outcomes import STOPPING, TURNED_AWAY, Done, Outcome, outcome_of
+from resolver.forward.overtaken import Overtaken
+from resolver.forward.policy import DEFAULT_OPTIONS, ForwardOptions, Lookup
 from resolver.forward.probe import Probe
-from resolver.forward.replies import Accept, Ignore, upstream_query, verify
+from resolver.forward.replies import Accept
 from resolver.forward.shares import Bound, Shares
 from resolver.forward.stats import UpstreamStats
-from resolver.forward.transports import (
-    Exchange,
-    Poller,
-    SocketDone,
-    SocketFactory,
-    own_sockets,
-)
+from resolver.forward.steps import Finish, Send, Step, Try
+from resolver.forward.transports import Poller, SocketDone, SocketFactory, own_sockets
 from resolver.forward.upstreams import Upstream
-from resolver.wire.constants import EDE_NOT_READY, EDE_OTHER, NOERROR, NXDOMAIN
 from resolver.wire.query import Query
 
 MAX_IN_FLIGHT = 1024
+FORMER_S = 600.0
+"""So long nobody has asked an upstream that nobody names, and it is not listed any more."""
 _IDS_AT_A_TIME = 256
 _TWICE = ForwardOptions(attempts=2)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a look-up ended: a reply to relay, or what to say in place of one."""
-
-    reply: bytes | None
-    """What the upstream sent, verified; its id is ours of that query: `replies.fit` makes it the client's."""
-    upstream: Upstream | None
-    """Whose reply it is."""
-    ede: tuple[int, str] | None
-    """The extended error of our own SERVFAIL or REFUSED (RFC 8914), or one to add to the reply."""
-    refused: bool = False
-    """True when the look-up was turned away because too many are under way."""
-    is_cached: bool = False
-    """True when nobody was asked for it."""
-    lasting: Lasting | None = None
-    """How long the reply may be given out again as it is, but for its TTLs."""
-
-
-TURNED_AWAY: Final = {
-    bound: Outcome(None, None, (EDE_OTHER, text), refused=True)
-    for bound, text in (
-        (Bound.ALL, "too many look-ups are under way (forward.max_in_flight)"),
-        (Bound.SHARE, "too many look-ups of this client are under way, its share of forward.max_in_flight"),
-        (Bound.CLIENT, "too many look-ups of this client are under way (forward.max_in_flight_per_client)"),
-    )
-}
-_STOPPING: Final = Outcome(None, None, (EDE_NOT_READY, "the resolver is stopping"))
-
-Done = Callable[[Outcome], None]
 
 
 def no_namespace(family: socket.AddressFamily, kind: socket.SocketKind, done: SocketDone) -> None:
@@ -97,6 +62,8 @@ class Forwarder:
         self.max_per_client = 0
         """How many of these one client may have, whatever its share is; 0 for no such bound."""
         self.stats: dict[Upstream, UpstreamStats] = {}
+        self.named: frozenset[Upstream] = frozenset()
+        """Those of the configuration and the host; who else is asked an asker has named."""
         self.lookups = 0
         """Look-ups begun."""
         self.refused: Counter[Bound] = Counter()
@@ -120,6 +87,8 @@ class Forwarder:
         """Questions go out over UDP in random letter case, and count only when they come back so."""
         self._under_way: set[_Running] = set()
         self._probes: set[Probe] = set()
+        self.overtaken = Overtaken(self._loop)
+        """Tries of look-ups that are over, which may be answered yet."""
         self._ids: list[int] = []
         self._is_closed = False
 
@@ -134,12 +103,18 @@ class Forwarder:
         return self.refused.total()
 
     def counts(self) -> dict[str, UpstreamStats]:
-        """The counters by upstream, as metrics label it; may be called from another thread."""
-        counts = {}
-        for upstream, stats in list(self.stats.items()):
+        """The counters by upstream, as metrics label it, without former ones; may be called from another thread."""
+        counts: dict[str, UpstreamStats] = {}
+        for upstream, stats in ({named: UpstreamStats() for named in self.named} | self.stats.copy()).items():
+            if self.is_former(upstream, stats):
+                continue
             label = str(upstream)
             counts[f"{label} in the namespace" if label in counts else label] = stats
         return counts
+
+    def is_former(self, upstream: Upstream, stats: UpstreamStats) -> bool:
+        """Whether nobody names it any more, as far as is known, and nobody has asked it for a while."""
+        return upstream not in self.named and stats.asked_at < self._loop.time() - FORMER_S and not stats.looping
 
     def resolve(
         self,
@@ -159,7 +134,7 @@ class Forwarder:
         raised.
         """
         if self._is_closed:
-            done(_STOPPING)
+            done(STOPPING)
             return
         if (bound := self._places.take(client, self.max_in_flight, self.max_per_client)) is not None:
             done(TURNED_AWAY[bound])
@@ -174,13 +149,14 @@ class Forwarder:
             if memory.is_down(upstream):
                 self.suspects(upstream, in_namespace)
         ended = partial(self._ended, client, done)
-        _Running(self, memory, query, upstreams, over_tcp, ended, options, in_namespace, now)
+        _Running(self, memory, query, upstreams, over_tcp, ended, options, in_namespace, now, client)
 
     def try_out(self, query: Query, upstream: Upstream, done: Done, in_namespace: SocketFactory | None) -> None:
-        """Ask one upstream a question of our own, twice at most; what comes of it says nothing of how it does."""
+        """Ask one upstream a question of our own, twice at most; what comes of it is not counted, nor remembered."""
         if not self._is_closed:
             now = self._loop.time()
-            _Running(self, Memory(), query, (upstream,), False, done, _TWICE, in_namespace or no_namespace, now)
+            factory = in_namespace or no_namespace
+            _Running(self, Memory(), query, (upstream,), False, done, _TWICE, factory, now, is_counted=False)
 
     def memory_of(self, upstream: Upstream) -> Memory:
         """The memory in which an upstream is; of one inside namespaces that of the first that has asked it."""
@@ -201,9 +177,10 @@ class Forwarder:
             return
         self._is_closed = True
         for running in list(self._under_way):
-            running.finish(_STOPPING)
+            running.finish(STOPPING)
         for probe in list(self._probes):
             probe.end()
+        self.overtaken.close()
         self.bootstrap.close()
         self.exchanges.close()
         self._poller.close()
@@ -236,7 +213,19 @@ class Forwarder:
 class _Running:
     """A look-up under way: its policy, its tries, its timer."""
 
-    __slots__ = ("_asked", "_done", "_forwarder", "_policy", "_timer", "in_namespace", "is_over", "memory", "query")
+    __slots__ = (
+        "_asked",
+        "_done",
+        "_forwarder",
+        "_policy",
+        "_timer",
+        "client",
+        "in_namespace",
+        "is_counted",
+        "is_over",
+        "memory",
+        "query",
+    )
 
     def __init__(
         self,
@@ -249,14 +238,19 @@ class _Running:
         options: ForwardOptions,
         in_namespace: SocketFactory,
         now: float,
+        client: Hashable | None = None,
+        *,
+        is_counted: bool = True,
     ) -> None:
         self.query = query
+        self.client = client
+        self.is_counted = is_counted
         self.in_namespace = in_namespace
         self.memory = memory
         self.is_over = False
         self._forwarder = forwarder
         self._done = done
-        self._asked: list[_Asked] = []
+        self._asked: list[Asked] = []
         self._timer: asyncio.TimerHandle | None = None
         if options.edns0 and query.edns is not None:
             options = replace(options, edns0=False)  # the OPT is the client's, and so is what becomes of it
@@ -289,7 +283,7 @@ class _Running:
 
     def _take(self, step: Step, now: float) -> None:
         if isinstance(step, Finish):
-            self.finish(Outcome(step.reply, step.upstream, step.ede))
+            self.finish(outcome_of(self.query, step))
             return
         timer = self._timer
         if timer is None or timer.when() != step.wake_at:
@@ -297,83 +291,4 @@ class _Running:
                 timer.cancel()
             self._timer = self._forwarder._loop.call_at(step.wake_at, self._woke)
         if isinstance(step, Send):
-            self._asked.append(_Asked(self._forwarder, self, step.attempt, now))
-
-
-class _Asked:
-    """One try: the listener of its exchange."""
-
-    __slots__ = (
-        "_attempt",
-        "_exchange",
-        "_forwarder",
-        "_memory",
-        "_query_id",
-        "_running",
-        "_sent_at",
-        "_spelling",
-        "_stats",
-    )
-
-    def __init__(self, forwarder: Forwarder, running: _Running, attempt: Try, now: float) -> None:
-        self._attempt = attempt
-        self._running = running
-        self._forwarder = forwarder
-        self._sent_at = now
-        self._query_id = forwarder._new_id()
-        self._memory = running.memory
-        self._stats = forwarder.stats_of(attempt.upstream)
-        self._stats.requests += 1
-        upstream = attempt.upstream
-        query = upstream_query(running.query, self._query_id, attempt.edns0)
-        self._spelling: Spelling | None = None
-        is_forgeable = upstream.is_datagram and not attempt.over_tcp
-        if forwarder.case_randomization and is_forgeable and self._memory.repeats_case(upstream, now):
-            query, self._spelling = spell(query, running.query.question_end)
-        factory = running.in_namespace if upstream.in_namespace else forwarder._sockets
-        self._exchange: Exchange = forwarder.exchanges.open(
-            upstream, query, self, factory, attempt.over_tcp, self._stats
-        )
-
-    def received(self, message: bytes) -> None:
-        """A message came from the upstream's address; what it is worth is for `replies.verify` to say."""
-        verdict = verify(self._running.query, self._query_id, message)
-        if isinstance(verdict, Accept):
-            now = self._forwarder._loop.time()
-            if self._spelling is not None:
-                restored = restore(message, self._spelling)
-                self._memory.repeated_case(self._attempt.upstream, now, did=restored is not None)
-                if restored is None:
-                    self._stats.other_case += 1
-                    self._stats.ignored += 1
-                    return
-                message = restored
-            self._forwarder.certificates.good(self._attempt.upstream)
-            self._stats.latency.observe(now - self._sent_at)
-            if verdict.rcode not in (NOERROR, NXDOMAIN):
-                self._stats.failures[failure_of_rcode(verdict.rcode)] += 1
-            self._exchange.close()
-            self._running.replied(self._attempt, verdict, message, now)
-        elif isinstance(verdict, Ignore) and self._attempt.upstream.is_datagram and not self._attempt.over_tcp:
-            self._stats.ignored += 1
-        else:
-            self._exchange.close()
-            self.broke(Failure.MALFORMED)
-
-    def broke(self, failure: Failure, reason: str = "") -> None:
-        """The exchange came to nothing."""
-        if not self._running.is_over:
-            self._stats.failures[failure] += 1
-            self._forwarder.note(self._attempt.upstream, failure, reason)
-            self._running.failed(self._attempt, failure, reason)
-
-    def end(self, winner: Upstream | None, now: float) -> None:
-        """The look-up is over; ``winner`` is whose reply has ended it."""
-        if not self._exchange.is_closed:
-            self._exchange.close()
-            silence_s = now - self._sent_at
-            if winner != self._attempt.upstream:  # else a packet was lost, and a later one came through
-                overtaken = winner is not None
-                self._memory.silent(self._attempt.upstream, silence_s, overtaken=overtaken, now=now)
-            if silence_s >= FIRST_PATIENCE_S:
-                self._stats.failures[Failure.TIMEOUT] += 1
+            self._asked.append(Asked(self._forwarder, self, step.attempt, now))

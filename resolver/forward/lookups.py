@@ -2,16 +2,21 @@
 
 | what happens                                     | what the client gets                                              |
 |--------------------------------------------------|-------------------------------------------------------------------|
+| AAAA, with the option `no-aaaa`                  | that there is none; nobody is asked                               |
 | the cache has it                                 | it, with its TTLs counted down; a popular name is fetched anew    |
 |                                                  | shortly before its time is over                                   |
 | the same question is under way                   | what comes of that one                                            |
 | a reply comes                                    | it, and it is kept                                                |
+| one that says there is nothing, of a later       | it, for 2 s (`policy`); those before are asked on, and what they  |
+| upstream, and those before it are silent         | say takes its place                                               |
 | no usable reply, or none for 1.8 s, and the      | the stale one, with the extended error "Stale Answer" (RFC 8767   |
 | cache has one whose time is over                 | 5); the look-up goes on, for the cache                            |
 | the same within 30 s after that                  | the stale one, at once                                            |
 | no usable reply                                  | what `Outcome` says                                               |
 | too many wait already, or too many of its own    | REFUSED (`shares`)                                                |
 | an upstream leads back to us                     | what the others say (`loops`)                                     |
+| NXDOMAIN of DNS, where the host's name service   | NODATA if that one knows the name (`existence`)                   |
+| is an upstream but cannot be asked for this type |                                                                   |
 
 A look-up that is shared is one look-up: the memory of its upstreams hears of it once.
 """
@@ -19,21 +24,27 @@ A look-up that is shared is one look-up: the memory of its upstreams hears of it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from resolver.forward.cache import RECHECK_S, Cache, CacheSettings, Entry, Lasting
-from resolver.forward.forwarder import TURNED_AWAY, Done, Forwarder, Outcome, no_namespace
+from resolver.forward.existence import Existence
+from resolver.forward.forwarder import Forwarder, no_namespace
 from resolver.forward.loops import Loops, looping_error
+from resolver.forward.outcomes import TURNED_AWAY, Done, Outcome
 from resolver.forward.policy import DEFAULT_OPTIONS, ForwardOptions
 from resolver.forward.rebinding import RebindingGuard
+from resolver.forward.replies import nothing_for
 from resolver.forward.shared import key_of, shareable
 from resolver.forward.shares import Bound, Shares
+from resolver.forward.system_names import names_last
 from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Upstream
 from resolver.wire.constants import (
+    AAAA,
     EDE_CACHED_ERROR,
+    EDE_OTHER,
     EDE_STALE_ANSWER,
     EDE_STALE_NXDOMAIN,
     NOERROR,
@@ -43,9 +54,13 @@ from resolver.wire.constants import (
 )
 from resolver.wire.query import Query
 
+_Ask = Callable[[Sequence[Upstream], Done, Hashable | None], None]
+"""Asks a question of these, for the share of that client."""
+
 WAITING_FOR_EACH = 8
 """How many may wait, together, for each look-up that may be under way."""
 _CACHED_ERROR = (EDE_CACHED_ERROR, "")
+_NO_AAAA = (EDE_OTHER, "nobody is asked for AAAA (options no-aaaa in resolv.conf)")
 _GUARDED = "guarded"
 """Part of a key: what was kept unguarded is nothing to guarded look-ups."""
 _AT_A_TIME = 256
@@ -64,6 +79,7 @@ class Lookups:
         """Queries that were answered by somebody else's look-up."""
         self.loops = Loops(forwarder)
         """Which upstreams lead back to us."""
+        self._existence = Existence(forwarder)
         self._waits = Shares(forwarder.refused)
         self._under_way: dict[Hashable, _Shared] = {}
         self._loop = asyncio.get_running_loop()
@@ -80,6 +96,9 @@ class Lookups:
         client: Hashable | None = None,
     ) -> None:
         """As `Forwarder.resolve`; ``done`` is called once, perhaps before this returns."""
+        if options.no_aaaa and query.qtype == AAAA:
+            done(Outcome(nothing_for(query), None, _NO_AAAA))
+            return
         key = key_of(query, upstreams, in_namespace)
         if key is None:
             if options.is_guarded:
@@ -115,10 +134,13 @@ class Lookups:
             shared.add(done, client)
             return
         shared = self._under_way[key, over_tcp] = _Shared(self, key, query, stale, done, client)
-        ended: Done = partial(self._ended, shared, over_tcp)
-        if options.is_guarded:
-            ended = partial(self.guard.pass_on, query, ended)
-        self._ask(query, upstreams, over_tcp, ended, options, in_namespace, client)
+
+        def ask(upstreams: Sequence[Upstream], done: Done, client: Hashable | None) -> None:
+            if options.is_guarded:
+                done = partial(self.guard.pass_on, query, done)
+            self._ask(query, upstreams, over_tcp, done, options, in_namespace, client)
+
+        ask(upstreams, partial(self._ended, shared, over_tcp, ask), client)
 
     @property
     def generation(self) -> int:
@@ -147,25 +169,39 @@ class Lookups:
     ) -> None:
         """Ask those of the upstreams that do not lead back to us."""
         if self.loops.is_on:
-            usable = self.loops.usable(upstreams, in_namespace)
+            usable = self.loops.usable(upstreams, in_namespace, query.key)
             if upstreams and not usable:
                 done(Outcome(None, None, looping_error(upstreams)))
                 return
             upstreams = usable
-        self.forwarder.resolve(query, upstreams, over_tcp, done, options, in_namespace, client)
+        asked = self._existence if names_last(upstreams, query) else self.forwarder
+        asked.resolve(query, upstreams, over_tcp, done, options, in_namespace, client)
 
     def close(self) -> None:
         """End every look-up; later ones end at once."""
         self.forwarder.close()
 
-    def _ended(self, shared: _Shared, over_tcp: bool, outcome: Outcome) -> None:
+    def _ended(self, shared: _Shared, over_tcp: bool, ask: _Ask, outcome: Outcome) -> None:
         self._under_way.pop((shared.key, over_tcp), None)
-        reply = None if outcome.reply is None else shareable(shared.query, outcome.reply)
-        if reply is not None:
-            outcome = replace(outcome, reply=reply)
-            if shared.generation == self.cache.generation:
-                self.cache.put(shared.key, shared.query, reply, self._loop.time())
+        outcome = self._keep(shared, outcome)
         shared.end(outcome)
+        if outcome.overtaken:
+            ask(outcome.overtaken, partial(self._heard_late, shared), None)
+
+    def _heard_late(self, shared: _Shared, outcome: Outcome) -> None:
+        """Those who were overtaken have been asked on: their answer is the better one, their failure is none."""
+        if outcome.reply is not None and outcome.reply[3] & RCODE_MASK in (NOERROR, NXDOMAIN):
+            self._keep(shared, outcome)
+
+    def _keep(self, shared: _Shared, outcome: Outcome) -> Outcome:
+        """The outcome as everybody may have it, in the cache if it may be kept."""
+        reply = None if outcome.reply is None else shareable(shared.query, outcome.reply)
+        if reply is None:
+            return outcome
+        if shared.generation == self.cache.generation:
+            now = self._loop.time()
+            self.cache.put(shared.key, shared.query, reply, now, is_provisional=outcome.is_provisional)
+        return replace(outcome, reply=reply)
 
 
 class _Shared:
@@ -201,10 +237,16 @@ class _Shared:
 
     def _lose_patience(self) -> None:
         assert self._stale is not None
-        self._fall_back(self._stale)
+        left_s = self._stale.left_s(self._lookups._loop.time())
+        if left_s > 0:  # fetched ahead of time: nobody waits before it is over
+            self._timer = self._lookups._loop.call_later(left_s + PATIENCE_S, self._lose_patience)
+        else:
+            self._fall_back(self._stale)
 
     def _fall_back(self, stale: Entry) -> None:
-        stale.failed_at = self._lookups._loop.time()
+        now = self._lookups._loop.time()
+        if stale.left_s(now) <= 0:
+            stale.failed_at = now
         self._lookups.cache.stale_hits += sum(done is not _nobody for done, _ in self._waiting)
         self._tell(_stale_outcome(stale))
 

@@ -5,18 +5,21 @@ No I/O and no clock: times are seconds of any one monotonic clock. The memory of
 | state | what happens                                                | what it becomes                                |
 |-------|-------------------------------------------------------------|------------------------------------------------|
 | up    | a reply, whatever it says but REFUSED                       | up; its time is smoothed in, its strikes are 0 |
-| up    | REFUSED ten times in a row: it is lame                      | down                                           |
+| up    | REFUSED or a referral ten times in a row: it is lame        | down                                           |
 | up    | a malformed reply, a closed connection                      | a strike                                       |
-| up    | overtaken: silent for longer than expected, and another     | a strike; it is expected to take as long as it |
-|       | upstream has answered meanwhile                             | was silent                                     |
+| up    | overtaken: another upstream has answered meanwhile; it is   | a strike                                       |
+|       | listened to on, and silent until 0.4 s after it was asked   |                                                |
 | up    | the third strike in a row                                   | down                                           |
 | up    | silent for 0.4 s and longer than expected, or for 1.5 s,    | down                                           |
-|       | and nothing else was heard of it meanwhile; refused or      |                                                |
+|       | and nothing else was heard of it meanwhile; not while a     |                                                |
+|       | connection to it is being made, for 1.5 s; refused or       |                                                |
 |       | unreachable by ICMP; no TLS, or a certificate that does not |                                                |
 |       | verify; its name has no address                             |                                                |
 | down  | any time                                                    | asked after all that are up; probed beside a   |
 |       |                                                             | live look-up 0.5 s, 1 s, 2 s … 30 s later      |
-| down  | a reply that is not REFUSED                                 | up, at once                                    |
+| down  | a reply that is neither REFUSED nor a referral              | up, at once                                    |
+| any   | a datagram server over TCP: silent for 0.4 s, refused or    | the same; for 30 s, or until something comes   |
+|       | unreachable by ICMP, a closed connection                    | over it, TCP is what is tried last             |
 
 A *probe* is a copy of a live question that nobody waits for. When every upstream is down all are asked in their order.
 """
@@ -25,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from resolver.forward.failures import Failure
+from resolver.forward.failures import NO_CONNECTION, Failure
 from resolver.forward.upstreams import Upstream
 
 FIRST_PATIENCE_S = 0.4
@@ -38,7 +41,7 @@ FACTOR = 1.2
 """How much longer than expected a try is waited for."""
 STRIKES = 3
 REFUSALS = 10
-"""REFUSED so often in a row is a server that is lame, and not one that does not like a client's questions."""
+"""REFUSED or a referral so often in a row is a lame server, and not one that does not like a client's questions."""
 OUTLIER = 4.0
 """A time is taken for at most so many times what is usual, and a tenth of a second: one slow name says little."""
 MAX_UPSTREAMS = 4096
@@ -49,15 +52,22 @@ FOLDS_CASE_S = 3600.0
 """For so long a server that was seen to fold the letter case is taken for one that does."""
 STALE_S = 30.0
 """A time that was measured so long ago is measured again before it decides who is fastest."""
+TCP_AGAIN_S = 30.0
+"""After so long TCP that was in vain is tried again as if it had not been."""
 HEDGES = 10.0
 """How many look-ups in a row may ask a second upstream early."""
 HEDGES_PER_LOOKUP = 0.1
 """What each look-up adds to that: in the long run one in ten is hedged, or an overload would be made worse."""
 
+TICK_S = 0.001
+"""A timer may be early by the clock's resolution."""
+
 _GAIN, _VARIATION_GAIN = 1 / 8, 1 / 4  # RFC 6298 2.3
 _DOWN_AT_ONCE = frozenset(
     (Failure.CONNECTION_REFUSED, Failure.UNREACHABLE, Failure.NO_TLS, Failure.BAD_CERTIFICATE, Failure.NO_ADDRESS)
 )
+_LAME = frozenset((Failure.REFUSED, Failure.LAME))
+_NO_TCP = NO_CONNECTION | {Failure.TIMEOUT}
 _NOT_ITS_FAULT = frozenset((Failure.NO_SOCKET, Failure.BUSY))
 
 
@@ -69,12 +79,14 @@ class Health:
         "down_since",
         "folds_case_until",
         "last_failure",
+        "opening_since",
         "probe_at",
         "refusals",
         "replied_at",
         "rtt_s",
         "sampled_at",
         "strikes",
+        "tcp_down_until",
         "variation_s",
     )
 
@@ -84,7 +96,7 @@ class Health:
         self.variation_s = 0.0
         self.strikes = 0
         self.refusals = 0
-        """How often in a row it has said REFUSED."""
+        """How often in a row it has said REFUSED, or sent a referral."""
         self.replied_at = float("-inf")
         """When anything was heard of it last."""
         self.down_since: float | None = None
@@ -93,6 +105,10 @@ class Health:
         self.folds_case_until = float("-inf")
         """Until then questions go to it as the client spelt them: it does not repeat their letter case."""
         self.last_failure: Failure | None = None
+        self.tcp_down_until = float("-inf")
+        """Until then TCP is what is tried last of a datagram server."""
+        self.opening_since: float | None = None
+        """Since when a connection to it has been there that has brought nothing yet."""
         self._pause_s = PROBE_FIRST_S
 
     @property
@@ -157,6 +173,26 @@ class Memory:
         found = self.health.get(upstream)
         return found is not None and found.is_down
 
+    def is_down_since(self, upstream: Upstream, since: float) -> bool:
+        """True when it has been down since then, or for longer."""
+        found = self.health.get(upstream)
+        return found is not None and found.down_since is not None and found.down_since <= since
+
+    def probed_in_s(self, upstream: Upstream, now: float) -> float:
+        """Seconds after which an upstream that is down is probed."""
+        return self.of(upstream).probe_at - now
+
+    def is_tcp_down(self, upstream: Upstream, now: float) -> bool:
+        """Whether TCP to a datagram server was in vain of late."""
+        found = self.health.get(upstream)
+        return found is not None and now < found.tcp_down_until
+
+    def opened(self, upstream: Upstream, now: float) -> None:
+        """A connection to it is being made: until it has brought something, silence is not yet the server's."""
+        found = self.of(upstream)
+        if found.opening_since is None:
+            found.opening_since = now
+
     def ordered(self, upstreams: Sequence[Upstream], *, fastest: bool) -> Sequence[Upstream]:
         """The upstreams as they are to be asked: those that are up first, in the given order or by their time."""
         if fastest:
@@ -186,41 +222,60 @@ class Memory:
         self.hedged += 1
         return True
 
-    def replied(self, upstream: Upstream, rtt_s: float, failure: Failure | None, now: float) -> None:
-        """A reply came; ``failure`` is what its rcode amounts to, None for NOERROR and NXDOMAIN."""
+    def replied(
+        self, upstream: Upstream, rtt_s: float, failure: Failure | None, now: float, *, over_tcp: bool = False
+    ) -> None:
+        """A reply came; ``failure`` is what its rcode amounts to, None for NOERROR and NXDOMAIN.
+
+        ``over_tcp`` says here as below that a datagram server was asked by TCP.
+        """
         found = self.of(upstream)
         found.sample(rtt_s, now)
         found.replied_at = now
-        if failure is not Failure.REFUSED:
+        found.opening_since = None
+        if over_tcp:
+            found.tcp_down_until = float("-inf")
+        if failure is None or failure not in _LAME:
             found.rise()
             return
-        found.refusals += 1
-        found.last_failure = failure
-        if found.refusals >= REFUSALS:
-            self._fall(found, now)
+        self._refused(found, failure, now)
 
-    def failed(self, upstream: Upstream, failure: Failure, now: float) -> None:
+    def failed(self, upstream: Upstream, failure: Failure, now: float, *, over_tcp: bool = False) -> None:
         """A try came to nothing, without a reply that could be used."""
         if failure in _NOT_ITS_FAULT:
             return
         found = self.of(upstream)
-        if failure in _DOWN_AT_ONCE:
+        if failure in _LAME:
+            found.replied_at = now
+            self._refused(found, failure, now)
+        elif over_tcp:
+            if failure in _NO_TCP:
+                found.tcp_down_until = now + TCP_AGAIN_S
+        elif failure in _DOWN_AT_ONCE:
             found.last_failure = failure
             self._fall(found, now)
         else:
             self._strike(found, failure, now)
 
-    def silent(self, upstream: Upstream, silence_s: float, *, overtaken: bool, now: float) -> None:
+    def silent(
+        self, upstream: Upstream, silence_s: float, *, overtaken: bool, now: float, over_tcp: bool = False
+    ) -> None:
         """A try has had no reply for so long; ``overtaken`` when another upstream has answered meanwhile."""
         found = self.of(upstream)
+        is_long = silence_s >= FIRST_PATIENCE_S - TICK_S
+        if over_tcp:
+            if is_long:
+                found.tcp_down_until = now + TCP_AGAIN_S
+            return
         expected = found.expected_s or 0.0
         if found.replied_at > now - silence_s:
             return  # it answers others: this name is slow, or this packet was lost
-        if silence_s >= LONG_S or (silence_s >= FIRST_PATIENCE_S and silence_s > FACTOR * expected):
+        if found.opening_since is not None and now - found.opening_since < LONG_S - TICK_S:
+            return
+        if silence_s >= LONG_S or (is_long and silence_s > FACTOR * expected and not overtaken):
             found.last_failure = Failure.TIMEOUT
             self._fall(found, now)
-        elif overtaken and silence_s > expected:
-            found.sample(silence_s, now)
+        elif overtaken and is_long:
             self._strike(found, Failure.TIMEOUT, now)
 
     def repeats_case(self, upstream: Upstream, now: float) -> bool:
@@ -254,6 +309,12 @@ class Memory:
                 known.sampled_at = now
                 found.append(upstream)
         return found
+
+    def _refused(self, found: Health, failure: Failure, now: float) -> None:
+        found.refusals += 1
+        found.last_failure = failure
+        if found.refusals >= REFUSALS:
+            self._fall(found, now)
 
     def _strike(self, found: Health, failure: Failure, now: float) -> None:
         found.strikes += 1

@@ -10,28 +10,34 @@ comes after its time still wins. The *newest* try is the one whose time runs.
 |--------------------------------------------|---------------------------------------------------------------------|
 | start                                      | the first of the schedule is asked; order `fastest`: the one that   |
 |                                            | takes the least time, `rotate`: the next in turn                    |
+| option `use-vc`                            | as for a client on TCP                                              |
 | NOERROR or NXDOMAIN                        | that reply ends the look-up, whichever try it is of                 |
 | the same, but there is nothing, from a     | `sequential`: it is kept until the earlier ones have failed, or     |
 | later server while earlier ones are asked  | have been silent for 0.4 s: they may know more                      |
+| the same, and an earlier one is silent     | it is *provisional*: good for 2 s, and that one is asked on         |
+| the same, and an earlier one is down       | it is good until that one is probed, 2 s to 30 s                    |
 | the same with TC=1, over UDP               | a client on UDP: it is kept, and the server is asked over TCP       |
-| the same again, or a client on TCP         | a failure                                                           |
+| the same, and TCP was in vain of late; a   | the next server is asked                                            |
+| client on TCP: and is in this look-up      |                                                                     |
+| a referral: the server is lame             | a failure; the reply is not kept                                    |
 | FORMERR, NOTIMP, BADVERS; the OPT was ours | the server is asked without it (RFC 6891 6.2.2)                     |
 | any other rcode                            | a failure; the reply is kept, a SERVFAIL before any other           |
 | no TCP connection, client on TCP           | the server is asked over UDP                                        |
+| client on TCP, which was in vain of late   | over UDP first, then over TCP                                       |
 | ICMP error, malformed reply, TCP fails     | a failure                                                           |
 | the newest try fails                       | the next of the schedule is asked at once                           |
 | an older try fails                         | nothing, unless nobody else is waited for                           |
 | the newest try's patience is over          | the next of the schedule is asked: before 0.4 s that is a hedge,    |
 |                                            | and when too many look-ups were hedged of late, 0.4 s are waited    |
 | the next failed in this look-up            | it is passed over. When the schedule is through, a server that gave |
-|                                            | no usable bytes is asked again, for 0.4 s; one that said an rcode   |
-|                                            | is not                                                              |
+|                                            | no usable bytes is asked again, for 0.4 s, with pauses (`schedule`) |
+|                                            | for a second in all; one that said an rcode is not                  |
 | the next was asked over TCP, in vain       | it is asked over UDP                                                |
 | the next is no datagram server, and silent | it is passed over: what travels on a stream is not lost. It is      |
 |                                            | never asked over UDP, and what it says with TC=1 is taken as it is  |
 | nobody is left, a truncated reply is kept  | that reply ends the look-up                                         |
-| nobody is left, a server is silent so far  | all that remains of the budget is waited; not for one that is down  |
-|                                            | when another one has said an rcode                                  |
+| nobody is left, a server is silent so far, | all that remains of the budget is waited; not for one that is down  |
+| client on TCP: over TCP                    | when another one has said an rcode                                  |
 | nobody is left, every server has failed    | the look-up ends with the reply that was kept, else with an EDE     |
 | the budget is over                         | the same                                                            |
 """
@@ -40,11 +46,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from resolver.forward.failures import FINAL, NO_CONNECTION, Failure, extended_error, failure_of_rcode
-from resolver.forward.memory import FIRST_PATIENCE_S, Memory
+from resolver.forward.memory import FIRST_PATIENCE_S, TICK_S, Memory
 from resolver.forward.resolvconf import DEFAULT_TIMEOUT_S, ResolvConf
+from resolver.forward.schedule import Schedule, turned
+from resolver.forward.steps import Finish, Send, Step, Try, Wait
 from resolver.forward.upstreams import Upstream
 from resolver.wire.constants import BADVERS, FORMERR, NOERROR, NOTIMP, NXDOMAIN, SERVFAIL
 
@@ -70,64 +78,37 @@ class ForwardOptions:
     """True: a query that came without OPT goes upstream with one of ours."""
     is_guarded: bool = False
     """True: a reply with private addresses is not passed on (`rebinding`)."""
+    over_tcp: bool = False
+    """True: datagram servers are asked over TCP whatever the client came by (``use-vc``)."""
+    no_aaaa: bool = False
+    """True: there is no AAAA, and nobody is asked for it (``no-aaaa``)."""
 
     @classmethod
     def of(cls, conf: ResolvConf, order: Order | None = None) -> ForwardOptions:
         """The options of one resolv.conf; ``order`` when somebody has said one."""
         attempts = ROUNDS if conf.option("attempts") is None else conf.attempts
-        return cls(conf.timeout_s, attempts, order or ("rotate" if conf.rotate else "sequential"), conf.edns0)
+        return cls(
+            conf.timeout_s,
+            attempts,
+            order or ("rotate" if conf.rotate else "sequential"),
+            conf.edns0,
+            over_tcp=conf.use_vc,
+            no_aaaa=conf.no_aaaa,
+        )
 
 
 DEFAULT_OPTIONS = ForwardOptions()
 
-_TICK_S = 0.001  # a timer may be early by the clock's resolution
-
-
-class Try:
-    """One query to one upstream."""
-
-    __slots__ = ("edns0", "is_late", "over_tcp", "sent_at", "upstream")
-
-    def __init__(self, upstream: Upstream, over_tcp: bool, edns0: bool, sent_at: float) -> None:
-        self.upstream = upstream
-        self.sent_at = sent_at
-        self.over_tcp = over_tcp
-        """A datagram server is asked by TCP."""
-        self.edns0 = edns0
-        """An OPT of ours is to be added if the client sent none."""
-        self.is_late = False
-        """Its time is over."""
-
-
-class Send(NamedTuple):
-    """Make this try; if nothing happens, `Lookup.woke` is to be called at ``wake_at``."""
-
-    attempt: Try
-    wake_at: float
-
-
-class Wait(NamedTuple):
-    """Nothing is to be done before ``wake_at``."""
-
-    wake_at: float
-
-
-class Finish(NamedTuple):
-    """The look-up is over: relay ``reply`` of ``upstream``, or, without one, say SERVFAIL with ``ede``."""
-
-    reply: bytes | None
-    upstream: Upstream | None
-    ede: tuple[int, str] | None
-
-
-Step = Send | Wait | Finish
+OVERTAKING_TTL = 2
+"""Seconds for which the word that there is nothing is good while an earlier server has not been heard."""
+STANDING_IN_TTL = 30
+"""At most the same while an earlier server is down: `memory.PROBE_MOST_S`, for then it may be up again."""
 
 
 class Lookup:
     """The state of one look-up; times are seconds of any one monotonic clock."""
 
     __slots__ = (
-        "_again",
         "_asked_at",
         "_client_tcp",
         "_deadline",
@@ -137,12 +118,14 @@ class Lookup:
         "_is_sequential",
         "_kept",
         "_kept_rcode",
+        "_listed",
         "_memory",
         "_newest",
-        "_order",
-        "_passed",
+        "_paused",
         "_reasons",
-        "_slots",
+        "_schedule",
+        "_tcp_asked",
+        "_tcp_open",
         "_timeout_s",
         "_tried",
         "_truncated",
@@ -158,19 +141,21 @@ class Lookup:
         memory: Memory,
         turn: int = 0,
     ) -> None:
-        self._client_tcp = over_tcp
+        self._client_tcp = over_tcp or options.over_tcp
         self._edns0 = options.edns0
         self._memory = memory
         self._is_sequential = options.order == "sequential"
         self._asked_at: dict[Upstream, float] = {}
         self._held: Finish | None = None  # that there is nothing, by the word of a later server
-        self._order = memory.ordered(_turned(upstreams, options, turn), fastest=options.order == "fastest")
-        self._doubted = [upstream for upstream in self._order if memory.is_down(upstream)]
-        self._slots = len(upstreams) * options.attempts
+        self._listed = turned(upstreams, turn) if options.order == "rotate" else upstreams
+        order = memory.ordered(self._listed, fastest=options.order == "fastest")
+        self._doubted = [upstream for upstream in order if memory.is_down(upstream)]
+        self._schedule = Schedule(order, options.attempts, memory, now)
+        self._paused: Upstream | None = None  # who is asked when the pause is over
         self._timeout_s = options.timeout_s
         self._deadline = self._wake_at = now + BUDGET_S
-        self._passed = 0  # slots of the schedule that are used up
-        self._again: list[Upstream] = []  # passed over; asked when the schedule is through
+        self._tcp_asked: tuple[Upstream, ...] = ()  # datagram servers that were asked over TCP
+        self._tcp_open: tuple[Upstream, ...] = ()  # those of them that may answer there yet
         self._tried: dict[Upstream, Failure | None] = {}  # in the order of their first try; None: silent so far
         self._reasons: dict[Upstream, str] = {}
         self._newest: Try | None = None
@@ -186,12 +171,14 @@ class Lookup:
     def woke(self, now: float) -> Step:
         """The time named by the last step has come."""
         if self._held is not None:
-            return self._held
+            return self._nothing(self._held, now)
+        if self._paused is not None and now < self._deadline:
+            return self._send(self._paused, False, self._edns0, now)
         newest = self._newest
         if newest is not None:
             silence_s = now - newest.sent_at
-            self._memory.silent(newest.upstream, silence_s, overtaken=False, now=now)
-            is_hedge = silence_s < FIRST_PATIENCE_S - _TICK_S and not newest.is_late and len(self._order) > 1
+            self._memory.silent(newest.upstream, silence_s, overtaken=False, now=now, over_tcp=newest.over_tcp)
+            is_hedge = silence_s < FIRST_PATIENCE_S - TICK_S and not newest.is_late and len(self._schedule.order) > 1
             newest.is_late = True
             if is_hedge and now < self._deadline and not self._memory.may_hedge():
                 self._wake_at = min(newest.sent_at + FIRST_PATIENCE_S, self._deadline)
@@ -204,7 +191,7 @@ class Lookup:
         is_good = rcode in (NOERROR, NXDOMAIN)
         if not (attempt.edns0 and rcode in (FORMERR, NOTIMP, BADVERS)):
             failure = None if is_good else failure_of_rcode(rcode)
-            self._memory.replied(upstream, now - attempt.sent_at, failure, now)
+            self._memory.replied(upstream, now - attempt.sent_at, failure, now, over_tcp=attempt.over_tcp)
         if is_good:
             if attempt.over_tcp or not truncated or not upstream.is_datagram:
                 is_negative = rcode == NXDOMAIN or reply[6:8] == b"\0\0"  # no answer record
@@ -220,23 +207,38 @@ class Lookup:
         """A try came to nothing; ``reason`` says more, in a few words."""
         if reason:
             self._reasons[attempt.upstream] = reason
-        self._memory.failed(attempt.upstream, failure, now)
+        self._memory.failed(attempt.upstream, failure, now, over_tcp=attempt.over_tcp)
         return self._go_on(attempt, failure, now)
 
     def _settle(self, finish: Finish, upstream: Upstream, is_negative: bool, now: float) -> Step:
         """The end, unless there is nothing by the word of a later server, and an earlier one may still know more."""
-        if is_negative and self._is_sequential:
-            until = self._earlier_until(upstream)
-            if until > now:
-                self._held = finish
-                self._newest = None
-                self._wake_at = min(until, self._deadline)
-                return Wait(self._wake_at)
-        return finish
+        if not is_negative or not self._is_sequential:
+            return finish
+        until = self._earlier_until(upstream)
+        if until > now:
+            self._held = finish
+            self._newest = None
+            self._wake_at = min(until, self._deadline)
+            return Wait(self._wake_at)
+        return self._nothing(finish, now)
+
+    def _nothing(self, finish: Finish, now: float) -> Finish:
+        """The end by a server's word that there is nothing, which is good for less while one before it is unheard."""
+        assert finish.upstream is not None
+        earlier = self._listed[: self._listed.index(finish.upstream)]
+        overtaken = tuple(
+            one for one in earlier if one in self._tried and self._tried[one] is None and one not in self._doubted
+        )
+        if overtaken:
+            return finish._replace(ttl_at_most=OVERTAKING_TTL, overtaken=overtaken)
+        probed_in_s = [self._memory.probed_in_s(one, now) for one in earlier if self._memory.is_down(one)]
+        if not probed_in_s:
+            return finish
+        return finish._replace(ttl_at_most=min(max(OVERTAKING_TTL, int(min(probed_in_s))), STANDING_IN_TTL))
 
     def _earlier_until(self, upstream: Upstream) -> float:
         """Until when servers before this one, which have been asked and are silent, are waited for."""
-        earlier = self._order[: self._order.index(upstream)]
+        earlier = self._schedule.order[: self._schedule.order.index(upstream)]
         return max(
             (
                 self._asked_at[one] + FIRST_PATIENCE_S
@@ -249,12 +251,17 @@ class Lookup:
     def _go_on(self, attempt: Try, failure: Failure, now: float) -> Step:
         if self._held is not None and self._held.upstream is not None:
             self._tried[attempt.upstream] = failure
-            return Wait(self._wake_at) if self._earlier_until(self._held.upstream) > now else self._held
+            is_awaited = self._earlier_until(self._held.upstream) > now
+            return Wait(self._wake_at) if is_awaited else self._nothing(self._held, now)
         is_newest = attempt is self._newest
-        if is_newest and self._client_tcp and attempt.over_tcp and failure in NO_CONNECTION:
-            return self._send(attempt.upstream, False, attempt.edns0, now)
+        if attempt.over_tcp:
+            self._tcp_open = tuple(one for one in self._tcp_open if one != attempt.upstream)
         if self._tried.get(attempt.upstream) is not Failure.TRUNCATED:
+            if is_newest and self._client_tcp and attempt.over_tcp and failure in NO_CONNECTION:
+                return self._send(attempt.upstream, False, attempt.edns0, now)
             self._tried[attempt.upstream] = failure
+        if self._paused is not None:
+            return Wait(self._wake_at)
         if is_newest or (self._newest is None and not self._is_anyone_silent()):
             return self._advance(now)
         return Wait(self._wake_at)
@@ -268,36 +275,54 @@ class Lookup:
         return Finish(None, None, extended_error(failures, self._reasons))
 
     def _was_truncated(self, attempt: Try, finish: Finish, now: float) -> Step:
-        if not self._client_tcp and self._tried.get(attempt.upstream) is not Failure.TRUNCATED:
+        upstream = attempt.upstream
+        if not self._client_tcp:
             self._truncated = self._truncated or finish
-            # Whatever becomes of TCP, to ask this server again over UDP would bring the same.
-            self._tried[attempt.upstream] = Failure.TRUNCATED
-            return self._send(attempt.upstream, True, attempt.edns0, now)
-        return self._go_on(attempt, Failure.TRUNCATED, now)
+        else:
+            self._reasons[upstream] = "and nothing over TCP"
+        if upstream in self._tcp_asked or (not self._client_tcp and self._memory.is_tcp_down(upstream, now)):
+            return self._go_on(attempt, Failure.TRUNCATED, now)
+        # Whatever becomes of TCP, to ask this server again over UDP would bring the same.
+        self._tried[upstream] = Failure.TRUNCATED
+        return self._send(upstream, True, attempt.edns0, now)
 
     def _advance(self, now: float) -> Step:
-        upstream = self._next()
-        if upstream is not None:
-            # TCP that did not come to a reply before is not waited for a second time.
-            over_tcp = self._client_tcp and upstream not in self._tried and upstream.is_datagram
-            return self._send(upstream, over_tcp, self._edns0, now)
-        if self._truncated is not None or not self._is_anyone_silent():
+        found = self._schedule.next(self._tried, now)
+        if found is not None:
+            upstream, at = found
+            if at <= now:
+                return self._send(upstream, self._is_for_tcp(upstream, now), self._edns0, now)
+            if self._truncated is None:
+                self._paused, self._newest = upstream, None
+                self._wake_at = min(at, self._deadline)
+                return Wait(self._wake_at)
+        if self._truncated is not None or not (self._is_anyone_silent() or (self._client_tcp and self._tcp_open)):
             return self.give_up()
         self._newest = None
         self._wake_at = self._deadline
         return Wait(self._deadline)
 
+    def _is_for_tcp(self, upstream: Upstream, now: float) -> bool:
+        """Whether a server is asked over TCP for a client on TCP: once, and where that is in vain of late, second."""
+        if not self._client_tcp or not upstream.is_datagram or upstream in self._tcp_asked:
+            return False
+        return upstream in self._tried or not self._memory.is_tcp_down(upstream, now)
+
     def _send(self, upstream: Upstream, over_tcp: bool, edns0: bool, now: float) -> Send:
         self._tried.setdefault(upstream, None)
         self._asked_at.setdefault(upstream, now)
+        self._schedule.sent(upstream, now)
+        self._paused = None
+        if over_tcp:
+            self._tcp_asked += (upstream,)
+            self._tcp_open += (upstream,)
         failure = self._tried[upstream]
         self._newest = attempt = Try(upstream, over_tcp, edns0, now)
         if failure is not None and failure not in FINAL:
             # A kernel limits the rate of its ICMP errors: silence now is the same failure, and not worth the budget.
             self._wake_at = min(now + FIRST_PATIENCE_S, self._deadline)
         elif (
-            self._passed < self._slots
-            or self._again
+            self._schedule.has_more
             or self._truncated is not None
             or (self._kept is not None and upstream in self._doubted)
         ):
@@ -311,8 +336,7 @@ class Lookup:
         patience_s = self._memory.patience_s(attempt.upstream)
         if attempt.over_tcp:  # what is known is how long it takes over UDP, and the connection comes on top
             patience_s = max(FIRST_PATIENCE_S, 2 * patience_s)
-        rounds = max(self._passed - 1, 0) // len(self._order)
-        return min(patience_s * float(1 << rounds), self._timeout_s)
+        return min(patience_s * float(1 << self._schedule.round), self._timeout_s)
 
     def _is_anyone_silent(self) -> bool:
         """Whether a server was asked that neither answered nor failed: a try of it is open, and worth its time."""
@@ -320,24 +344,3 @@ class Lookup:
             failure is None and (self._kept is None or upstream not in self._doubted)
             for upstream, failure in self._tried.items()
         )
-
-    def _next(self) -> Upstream | None:
-        """The next upstream of the schedule, after it one of those that were passed over; None when all is used up."""
-        while self._passed < self._slots:
-            upstream = self._order[self._passed % len(self._order)]
-            self._passed += 1
-            failure = self._tried.get(upstream)
-            if failure is None:
-                if upstream.is_datagram or upstream not in self._tried:
-                    return upstream
-            elif failure not in FINAL:
-                self._again.append(upstream)
-        return self._again.pop(0) if self._again else None
-
-
-def _turned(upstreams: Sequence[Upstream], options: ForwardOptions, turn: int) -> Sequence[Upstream]:
-    """The upstreams beginning with the one whose turn it is; ``turn`` counts look-ups."""
-    if options.order != "rotate" or not upstreams:
-        return upstreams
-    first = turn % len(upstreams)
-    return (*upstreams[first:], *upstreams[:first])

@@ -40,8 +40,10 @@ _PRIVATE_4 = (
     "240.0.0.0/4",
 )
 _PRIVATE_6 = ("2001:2::/48", "fc00::/7", "fe80::/10", "fec0::/10")
-_HOLDING_IPV4 = (("::/96", 0), ("::ffff:0:0/96", 0), ("64:ff9b::/96", 0), ("64:ff9b:1::/48", 0), ("2002::/16", 80))
+_HOLDING_IPV4 = (("::/96", 0), ("::ffff:0:0/96", 0), ("64:ff9b::/96", 0), ("2002::/16", 80))
 """IPv6 prefixes whose addresses hold an IPv4 one, and how many bits stand behind it."""
+_LOCAL_NAT64 = "64:ff9b:1::/48"
+"""For NAT64 prefixes of /48 to /96 (RFC 8215), so the IPv4 address stands in one of these places (RFC 6052 2.2)."""
 
 _COUNTS = struct.Struct("!HHH")
 _FLAGS = struct.Struct("!H")
@@ -58,6 +60,9 @@ def _compiled(prefix: str) -> tuple[int, int]:
 _MASKS_4 = tuple(map(_compiled, _PRIVATE_4))
 _MASKS_6 = tuple(map(_compiled, _PRIVATE_6))
 _MASKS_HOLDING = tuple((*_compiled(prefix), bits) for prefix, bits in _HOLDING_IPV4)
+_MASK_NAT64, _VALUE_NAT64 = _compiled(_LOCAL_NAT64)
+_U = 0xFF << 56
+"""Bits 64 to 71, which divide the address in prefixes shorter than /96, and are zero."""
 
 
 def is_private(octets: bytes) -> bool:
@@ -70,7 +75,23 @@ def is_private(octets: bytes) -> bool:
     for mask, value, bits in _MASKS_HOLDING:
         if number & mask == value:
             return is_private((number >> bits & 0xFFFFFFFF).to_bytes(4, "big"))
-    return False
+    return number & _MASK_NAT64 == _VALUE_NAT64 and any(is_private(held) for held in _translated(number))
+
+
+def _translated(number: int) -> Iterator[bytes]:
+    """The IPv4 addresses that a local NAT64 may take an address for.
+
+    What follows the IPv4 address is zero, which tells how long the prefix is; a translator for the whole /48 may pass
+    over that, so that place counts in any case.
+    """
+    octets = ((number >> 64) << 56 | number & (1 << 56) - 1).to_bytes(15, "big")
+    fitting = () if number & _U else [start for start in (6, 7, 8) if not any(octets[start + 4 :])]
+    if fitting:
+        yield octets[fitting[0] : fitting[0] + 4]
+    else:
+        yield octets[-4:]
+    if octets[6]:  # else it is the /96 of 64:ff9b:1::, most likely
+        yield octets[6:10]
 
 
 def without_private(query: Query, reply: bytes) -> tuple[bytes, IPAddress | None]:

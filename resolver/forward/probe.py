@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from resolver.forward.failures import Failure, failure_of_rcode
 from resolver.forward.memory import LONG_S, Memory
-from resolver.forward.replies import Accept, upstream_query, verify
+from resolver.forward.replies import Accept, is_referral, upstream_query, verify
 from resolver.forward.transports import Exchange, SocketFactory
 from resolver.forward.upstreams import Upstream
 from resolver.wire.constants import NOERROR, NXDOMAIN
@@ -38,7 +38,7 @@ class Probe:
         self._query_id = forwarder._new_id()
         self._timer = forwarder._loop.call_later(LONG_S, self._woke)
         stats = forwarder.stats_of(upstream)
-        stats.requests += 1
+        stats.ask(now)
         sent = upstream_query(query, self._query_id, False)
         factory = in_namespace if upstream.in_namespace else forwarder._sockets
         self._exchange: Exchange = forwarder.exchanges.open(upstream, sent, self, factory, False, stats)
@@ -49,12 +49,16 @@ class Probe:
         if isinstance(verdict, Accept):
             now = self._forwarder._loop.time()
             failure = None if verdict.rcode in (NOERROR, NXDOMAIN) else failure_of_rcode(verdict.rcode)
+            if is_referral(self._query, message):
+                failure = Failure.LAME
             self._forwarder.certificates.good(self._upstream)
             self._memory.replied(self._upstream, now - self._sent_at, failure, now)
             self.end()
 
     def broke(self, failure: Failure, reason: str = "") -> None:
         """It is still down, at no cost to anybody."""
+        if failure is Failure.BUSY:
+            self._forwarder.stats_of(self._upstream).spare()
         self._forwarder.note(self._upstream, failure, reason)
         self._memory.failed(self._upstream, failure, self._forwarder._loop.time())
         self.end()

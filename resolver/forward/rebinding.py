@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from resolver.forward.forwarder import Done, Outcome
+from resolver.forward.outcomes import Done, Outcome
 from resolver.forward.private import without_private
 from resolver.wire.constants import EDE_BLOCKED, type_name
 from resolver.wire.name import IPAddress, to_text

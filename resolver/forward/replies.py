@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Set
+from itertools import islice
 from typing import NamedTuple
 
 from resolver.errors import WireError
 from resolver.wire.constants import (
+    AA,
     AD,
     CD,
     DO,
     EDNS_UDP_SIZE,
     HEADER_SIZE,
     NOERROR,
+    NS,
     OPCODE_MASK,
     OPT,
     QR,
@@ -25,6 +28,7 @@ from resolver.wire.constants import (
     RCODE_MASK,
     RD,
     SERVFAIL,
+    SOA,
     TC,
 )
 from resolver.wire.query import Query, scan
@@ -44,6 +48,8 @@ CLIENT_SUBNET = 8
 _NOT_ASKED_FOR = HOP_OPTIONS | {CLIENT_SUBNET}
 _ONLY_CLIENT_SUBNET = frozenset((CLIENT_SUBNET,))
 _OPTION = struct.Struct("!HH")
+_TTL = struct.Struct("!I")
+_TTL_BEFORE_RDATA = 6  # TTL and length stand before the rdata
 _OPT_SIZE_OFFSET = 3  # in an OPT record: the UDP size, where other records have their class
 _POINTER = 0xC0
 _ONLY_A_QUESTION = b"\0\1\0\0\0\0\0\0"
@@ -244,6 +250,34 @@ def fit(query: Query, reply: bytes, limit: int, ede: tuple[int, str] | None = No
             flags |= TC
     head = _FLAGS_AND_COUNTS.pack(flags, 1, counts[0], counts[1], counts[2] + (1 if tail else 0))
     return query.wire[:2] + head + query.wire[HEADER_SIZE:start] + body + tail
+
+
+def nothing_for(query: Query) -> bytes:
+    """A reply that says NODATA without a word on for how long, for `fit`."""
+    return query.wire[:2] + _NUMBER.pack(QR | RA) + _ONLY_A_QUESTION + query.wire[HEADER_SIZE : query.question_end]
+
+
+def is_referral(query: Query, reply: bytes) -> bool:
+    """Whether a reply that `verify` accepted sends us elsewhere, where recursion was asked for and is not to be had.
+
+    So says a server that is lame: it neither answers nor says that there is nothing (RFC 2308 2.1, 2.2).
+    """
+    if reply[3] & (RA | RCODE_MASK):
+        return False
+    _, flags, _, answers, authorities, _ = _HEADER.unpack_from(reply)
+    if answers or not authorities or flags & (AA | TC) or not query.wire[2] & RD >> 8:
+        return False
+    types = [record.rtype for record in islice(walk(reply, query.question_end, authorities), authorities)]
+    return NS in types and SOA not in types
+
+
+def with_ttl_at_most(query: Query, reply: bytes, seconds: int) -> bytes:
+    """A reply that `verify` accepted, to be gone by for so many seconds at most."""
+    held = bytearray(reply)
+    for record in walk(reply, query.question_end, sum(_SECTIONS.unpack_from(reply, 6))):
+        if record.rtype != OPT and record.ttl > seconds:
+            _TTL.pack_into(held, record.rdata_offset - _TTL_BEFORE_RDATA, seconds)
+    return bytes(held)
 
 
 def _layout(reply: bytes, position: int) -> _Layout:

@@ -74,6 +74,16 @@ class ResolvConf:
         """True when queries are to be sent with EDNS (RFC 6891)."""
         return self.option("edns0") is not None
 
+    @property
+    def use_vc(self) -> bool:
+        """True when servers are to be asked over TCP."""
+        return self.option("use-vc") is not None or self.option("usevc") is not None
+
+    @property
+    def no_aaaa(self) -> bool:
+        """True when no server is to be asked for AAAA."""
+        return self.option("no-aaaa") is not None
+
 
 def parse_nameserver(word: str) -> str | None:
     """The canonical address in ``word`` (``%scope`` kept, as in ``fe80::1%eth0``), or None.

@@ -49,6 +49,18 @@ def key_of(query: Query, upstreams: Sequence[Upstream], in_namespace: SocketFact
     )
 
 
+def asked_with(key: Hashable) -> tuple[tuple[str, ...], tuple[Upstream, ...]]:
+    """What tells a question of `key_of` from others for the same name and type, in words, and who was asked."""
+    if not isinstance(key, tuple):
+        return (), ()
+    if len(key) == 2:  # as it is for look-ups whose answers are looked at
+        words, upstreams = asked_with(key[0])
+        return (*words, str(key[1])), upstreams
+    _, _, flags, do, upstreams, where = key
+    said = {"without RD": not flags & RD, "CD": flags & CD, "AD": flags & AD, "without EDNS": do is None, "DO": do}
+    return (*(word for word, holds in said.items() if holds), *(("in a namespace",) if where else ())), upstreams
+
+
 def _are_hop_options(query: Query) -> bool:
     assert query.edns is not None
     position = query.edns.offset + _FIXED_SIZE

@@ -47,6 +47,10 @@ class Shares:
         """How many clients hold a place."""
         return len(self._held)
 
+    def held(self, client: Hashable) -> int:
+        """How many places a client holds."""
+        return self._held.get(client, 0)
+
     def take(self, client: Hashable | None, places: int, most: int = 0) -> Bound | None:
         """Take one of ``places``, of which one client may hold ``most`` (0: as many as its share is).
 

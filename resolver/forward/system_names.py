@@ -3,13 +3,17 @@
 getaddrinfo(3) and getnameinfo(3) go by nsswitch.conf(5): hosts file, mDNS, VPN and directory services, DNS. They know
 the addresses of a host name and the name of an address, nothing else, and they tell no TTL.
 
-| what the call says                            | what is replied                                              |
-|-----------------------------------------------|--------------------------------------------------------------|
-| addresses, a name                             | them, with a TTL of 10 s                                     |
-| EAI_NONAME for an address                     | NXDOMAIN                                                     |
-| EAI_NONAME for a host name                    | NXDOMAIN; NODATA if the name has addresses of the other kind |
-| EAI_NODATA, EAI_ADDRFAMILY                    | NODATA                                                       |
-| EAI_AGAIN, EAI_FAIL, EAI_SYSTEM, another one  | SERVFAIL                                                     |
+A host name is asked for once, for the addresses of both families together, as the host's own programs ask: then a line
+of the hosts file stands in the place of DNS as a whole, and A and AAAA cost one call.
+
+| what the call says                            | what is replied                                        |
+|-----------------------------------------------|--------------------------------------------------------|
+| addresses, a name                             | them, with a TTL of 10 s                               |
+| addresses of the other family only            | NODATA                                                 |
+| EAI_NODATA, EAI_ADDRFAMILY                    | NODATA                                                 |
+| EAI_NONAME                                    | NXDOMAIN                                               |
+| a name that is none of DNS                    | NXDOMAIN                                               |
+| EAI_AGAIN, EAI_FAIL, EAI_SYSTEM, another one  | SERVFAIL                                               |
 """
 
 from __future__ import annotations
@@ -17,11 +21,12 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-from resolver.forward.upstreams import SYSTEM, Upstream
+from resolver.forward.upstreams import SYSTEM, Transport, Upstream
 from resolver.wire.constants import (
     AAAA,
     CLASS_IN,
@@ -36,7 +41,7 @@ from resolver.wire.constants import (
     A,
     type_name,
 )
-from resolver.wire.name import WireName, from_text, labels_of, reverse_prefix
+from resolver.wire.name import WireName, from_text, is_below, labels_of, reverse_prefix
 from resolver.wire.query import Query
 from resolver.wire.reply import Answer, compose
 from resolver.wire.rrset import RRset
@@ -45,15 +50,15 @@ TTL = 10
 """Seconds. Nobody says how long such an answer is good: long enough for the connections of one page or one build,
 short enough that a changed hosts file or a VPN that comes up is noticed before somebody wonders."""
 
-_FAMILIES = {A: socket.AF_INET, AAAA: socket.AF_INET6}
-_OTHER = {socket.AF_INET: socket.AF_INET6, socket.AF_INET6: socket.AF_INET}
+_TYPES = {socket.AF_INET: A, socket.AF_INET6: AAAA}
+_LOCAL = b"\5local\0"
 _LABEL = re.compile(rb"[a-z0-9_-]+")
 _NODATA = frozenset((socket.EAI_NODATA, socket.EAI_ADDRFAMILY))
 _MAX_TEXT = 100
 
 _SEARCH = "LOCALDOMAIN"
 _OPTIONS = "RES_OPTIONS"
-_NDOTS = "ndots:15"
+_BOUNDS = ("ndots:15", "timeout:1", "attempts:2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +66,12 @@ class Ask:
     """A question as the name service takes it."""
 
     name: str
-    """A host name in lower case without its final dot; an address when ``family`` is None."""
-    family: socket.AddressFamily | None
-    """Of the addresses that are wanted; None when the name of an address is."""
+    """A host name in lower case without its final dot; or an address."""
+    is_address: bool = False
+    """The name of that address is wanted; else the addresses of the name."""
+
+
+_NOTHING: Mapping[int, tuple[bytes, ...]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,8 @@ class Found:
     """What the name service said."""
 
     rcode: int
-    rdatas: tuple[bytes, ...] = ()
+    rdatas: Mapping[int, tuple[bytes, ...]] = field(default_factory=lambda: _NOTHING)
+    """By type: A and AAAA, or PTR."""
     ede: tuple[int, str] | None = None
 
 
@@ -92,18 +101,27 @@ def ask_of(key: WireName, qtype: int) -> Ask | None:
     That is every type but A, AAAA and PTR, names with other octets than letters, digits, hyphens and underscores, and
     PTR of anything but one address.
     """
-    family = _FAMILIES.get(qtype)
-    if family is not None:
-        labels = list(labels_of(key))
-        if not labels or not all(map(_LABEL.fullmatch, labels)):
-            return None
-        return Ask(b".".join(labels).decode("ascii"), family)
+    if qtype in (A, AAAA):
+        return ask_for(key)
     if qtype != PTR:
         return None
     prefix = reverse_prefix(key)
     if prefix is None or not prefix[1] or prefix[0].num_addresses != 1:
         return None
-    return Ask(str(prefix[0].network_address), None)
+    return Ask(str(prefix[0].network_address), is_address=True)
+
+
+def ask_for(key: WireName) -> Ask | None:
+    """What to ask for a folded name whatever the type: whether there is such a host; None when it can be none."""
+    labels = list(labels_of(key))
+    if not labels or not all(map(_LABEL.fullmatch, labels)):
+        return None
+    return Ask(b".".join(labels).decode("ascii"))
+
+
+def is_multicast(key: WireName) -> bool:
+    """Whether a folded name is one of multicast DNS, which no server is to be asked for (RFC 6762 3, 22.1)."""
+    return is_below(key, _LOCAL)
 
 
 def without_system(
@@ -112,11 +130,27 @@ def without_system(
     """Who is asked of ``upstreams``: for what the name service cannot be asked, the others.
 
     When there are none, ``servers`` are asked: those of the host's resolv.conf, of which its own programs would ask the
-    same. With no server either, the name service stays, whose reply then says why.
+    same. The name service then stands behind them, for whether such a name exists (`names_last`). With no server
+    either it stays alone, and its reply says why that is of no use; for names of multicast DNS it is alone always.
     """
     if SYSTEM not in upstreams or ask_of(key, qtype) is not None:
         return upstreams
-    return tuple(upstream for upstream in upstreams if upstream != SYSTEM) or servers or upstreams
+    if is_multicast(key):
+        return (SYSTEM,)
+    others = tuple(upstream for upstream in upstreams if upstream != SYSTEM) or servers
+    if not others:
+        return upstreams
+    return others if ask_for(key) is None else (*others, SYSTEM)
+
+
+def names_last(upstreams: Sequence[Upstream], query: Query) -> bool:
+    """Whether the last of them is the name service, and to be asked only whether there is such a name at all."""
+    return (
+        len(upstreams) > 1
+        and upstreams[-1].transport is Transport.SYSTEM
+        and query.qtype not in (A, AAAA)
+        and ask_of(query.key, query.qtype) is None
+    )
 
 
 def is_address_like(name: str) -> bool:
@@ -131,55 +165,36 @@ def is_address_like(name: str) -> bool:
 def look_up(ask: Ask, calls: Calls) -> Found:
     """Ask the name service; blocks for as long as it takes. Raises nothing."""
     try:
-        if ask.family is None:
-            return _name_of(ask.name, calls)
-        return _addresses_of(ask.name, ask.family, calls)
-    except (OSError, ValueError) as error:  # ValueError: a name that the C library gave is none of DNS, or not text
-        return _failed(error)
-
-
-def _addresses_of(name: str, family: socket.AddressFamily, calls: Calls) -> Found:
-    if is_address_like(name):
-        return NO_SUCH_NAME
-    try:
-        return Found(NOERROR, _packed(_getaddrinfo(name, family, calls), family))
-    except socket.gaierror as error:
-        if error.errno in _NODATA:
-            return Found(NOERROR)
-        if error.errno != socket.EAI_NONAME:
-            raise
-    # The hosts file and mDNS say so of a name with addresses of the other kind, too; NXDOMAIN would deny both.
-    try:
-        _getaddrinfo(name, _OTHER[family], calls)
+        return _name_of(ask.name, calls) if ask.is_address else _addresses_of(ask.name, calls)
     except socket.gaierror as error:
         if error.errno == socket.EAI_NONAME:
             return NO_SUCH_NAME
-        if error.errno not in _NODATA:
-            raise
-    return Found(NOERROR)
+        if error.errno in _NODATA:
+            return Found(NOERROR)
+        return _failed(error)
+    except (OSError, ValueError) as error:
+        return _failed(error)
 
 
-def _getaddrinfo(name: str, family: socket.AddressFamily, calls: Calls) -> list[str]:
-    # As bytes: for text Python would apply its own IDNA.
-    entries = calls.getaddrinfo(name.encode("ascii"), None, family, socket.SOCK_STREAM)
-    return [entry[4][0] for entry in entries]
-
-
-def _packed(addresses: list[str], family: socket.AddressFamily) -> tuple[bytes, ...]:
-    """The addresses as rdata, in their order; without those with a scope, which is an interface of the host's."""
-    return tuple(dict.fromkeys(socket.inet_pton(family, address) for address in addresses if "%" not in address))
+def _addresses_of(name: str, calls: Calls) -> Found:
+    if is_address_like(name):
+        return NO_SUCH_NAME
+    # As bytes: for text Python would apply its own IDNA. No flags: neither AI_ADDRCONFIG nor AI_V4MAPPED.
+    entries = calls.getaddrinfo(name.encode("ascii"), None, socket.AF_UNSPEC, socket.SOCK_STREAM)
+    found: dict[int, dict[bytes, None]] = {A: {}, AAAA: {}}  # each address once, in the order of the name service
+    for family, _, _, _, address in entries:
+        rtype = _TYPES.get(family)
+        if rtype is not None and "%" not in address[0]:  # a scope is an interface of the host's
+            found[rtype][socket.inet_pton(family, address[0])] = None
+    return Found(NOERROR, {rtype: tuple(rdatas) for rtype, rdatas in found.items()})
 
 
 def _name_of(address: str, calls: Calls) -> Found:
     try:
         name, _ = calls.getnameinfo((address, 0), socket.NI_NAMEREQD)
-    except socket.gaierror as error:
-        if error.errno == socket.EAI_NONAME:
-            return NO_SUCH_NAME
-        if error.errno in _NODATA:
-            return Found(NOERROR)
-        raise
-    return Found(NOERROR, (bytes(from_text(name)),))
+        return Found(NOERROR, {PTR: (bytes(from_text(name)),)})
+    except ValueError:  # not text, or a line of the hosts file with a name that DNS cannot have
+        return NO_SUCH_NAME
 
 
 def _failed(error: Exception) -> Found:
@@ -196,7 +211,8 @@ def reply_of(query: Query, found: Found) -> bytes:
 
     One without records has no SOA: nobody knows how long there will be nothing, so it is not to be cached (RFC 2308 5).
     """
-    records = (RRset(query.qname, query.qtype, TTL, found.rdatas),) if found.rdatas else ()
+    rdatas = found.rdatas.get(query.qtype)
+    records = (RRset(query.qname, query.qtype, TTL, rdatas),) if rdatas else ()
     return compose(query, Answer(found.rcode, records, ede=found.ede), MAX_MESSAGE_SIZE)
 
 
@@ -209,13 +225,14 @@ def cannot_ask(query: Query) -> Found:
 
 
 def take_names_as_they_are() -> None:
-    """Have the C library append no domain of resolv.conf's search list to any name, in this whole process.
+    """Have the C library append no domain of resolv.conf's search list to any name, and give up in time.
 
-    To be called before the first look-up: glibc reads the environment together with resolv.conf. A trailing dot would
-    do the same for DNS alone, for with it no name is found in the hosts file. An empty LOCALDOMAIN makes the root the
-    only domain of the list; ndots (15 is the most) has it tried first rather than once more after the name itself.
+    For this whole process; to be called before the first look-up: glibc reads the environment together with
+    resolv.conf, and what it says counts more than the options there. A trailing dot would do the same for DNS alone,
+    for with it no name is found in the hosts file. An empty LOCALDOMAIN makes the root the only domain of the list;
+    ndots (15 is the most) has it tried first rather than once more after the name itself. Each server is asked twice,
+    for 1 s each time: a silent one takes a thread for 2 s, three of them (the most that count) for 6 s.
     """
     os.environ[_SEARCH] = ""
-    options = os.environ.get(_OPTIONS, "").split()
-    if _NDOTS not in options:
-        os.environ[_OPTIONS] = " ".join([*options, _NDOTS])
+    others = [option for option in os.environ.get(_OPTIONS, "").split() if option not in _BOUNDS]
+    os.environ[_OPTIONS] = " ".join((*others, *_BOUNDS))

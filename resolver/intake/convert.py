@@ -100,8 +100,9 @@ def _explain(value: object, error: msgspec.ValidationError, kind: Any) -> tuple[
         value, where = value[int(index[1])], f" at {index[0]}"
     shown = repr(value)
     message = f"{shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + '…'} cannot be used{where}"
-    if get_origin(kind) is Literal:
-        return message, "write one of: " + ", ".join(map(repr, get_args(kind)))
+    words = [word for part in (kind, *get_args(kind)) if get_origin(part) is Literal for word in get_args(part)]
+    if words:
+        return message, "write one of: " + ", ".join(map(repr, words))
     text = _QUOTED.sub(lambda quoted: _in_words(quoted[1]), text)
     if not text.startswith("Expected "):
         return f"{message}: {text[0].lower()}{text[1:]}", ""

@@ -35,6 +35,7 @@ class UpstreamCounts(Protocol):
     connections: int
     reused: int
     other_case: int
+    not_asked: int
     looping: int
     latency: Histogram
 
@@ -226,6 +227,9 @@ class PydnsCollector:
         other_case = CounterMetricFamily(
             "pydns_forward_other_case", "Replies ignored for not repeating the letter case sent.", labels=["to"]
         )
+        not_asked = CounterMetricFamily(
+            "pydns_forward_not_asked", "Queries that an upstream was spared: too many waited for it.", labels=["to"]
+        )
         looping = GaugeMetricFamily(
             "pydns_forward_looping", "1 while an upstream is not asked because it leads back to pydns.", labels=["to"]
         )
@@ -235,6 +239,7 @@ class PydnsCollector:
             opened.add_metric([to], counts.connections)
             reused.add_metric([to], counts.reused)
             other_case.add_metric([to], counts.other_case)
+            not_asked.add_metric([to], counts.not_asked)
             for reason, count in sorted(dict(counts.failures).items()):
                 failures.add_metric([to, reason], count)
         yield requests
@@ -242,6 +247,7 @@ class PydnsCollector:
         yield opened
         yield reused
         yield other_case
+        yield not_asked
         yield looping
         yield _histogram(
             "pydns_forward_request_duration_seconds",

@@ -52,6 +52,8 @@ class Forward:
     """For an asker that is only on internal networks their subnets: nobody outside them may be asked."""
     why: str = ""
     """The route, for a person."""
+    otherwise: Forward | None = None
+    """What becomes of it when all of the asker's own upstreams are ourselves: who has none of his own."""
     chased: tuple[RRset, ...] = ()
     """CNAME records of ours that led to the question, to be put in front of the upstream's answer."""
 

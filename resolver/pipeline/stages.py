@@ -63,9 +63,11 @@ _HOST_TYPES = frozenset((A, AAAA, MX, SRV, SVCB, HTTPS, ANY))
 like are asked about top-level domains, and are."""
 
 
-def kept_inside(forward: Forward) -> Reply:
+def kept_inside(forward: Forward, view: View) -> Reply:
     """What is said when nobody is left who might be asked for somebody on internal networks only (design.md 2.6)."""
     text = "this client is only on internal networks"
+    if view.is_stranger:
+        text = "this client has a link-local address, on a link of no known network"
     if forward.servers:
         text += ", and its servers are not on them"
     return Reply(
@@ -290,9 +292,13 @@ class ForwardPolicy:
         if is_single and not self.forward_single_labels and question.qtype in _HOST_TYPES:
             why = "nobody in this view has this name, and a single label is not forwarded (answers.single_label)"
             return Reply(negative(NXDOMAIN, ROOT, view), why=why)
-        if route is None or view.servers:
-            return Forward(question, view.servers, within=view.within)
-        return Forward(question, upstreams=route.upstreams, within=view.within, why=f"the route for {route.shown}")
+        if route is None:
+            common = Forward(question, within=view.within)
+        else:
+            common = Forward(
+                question, upstreams=route.upstreams, within=view.within, why=f"the route for {route.shown}"
+            )
+        return Forward(question, view.servers, within=view.within, otherwise=common) if view.servers else common
 
     def _kept_here(self, route: Route, view: View) -> Reply | None:
         """The reply for names that no upstream is to hear of."""

@@ -1,8 +1,8 @@
 """systemd-resolved over D-Bus: everything that it has been told, and when it may have been told something else.
 
 The interface is org.freedesktop.resolve1(5), readable by every user. It tells of changed servers by a signal, but of
-no changed domain, default route or link: who wants to know those reads again (docs/adr/0017). A resolved that does not
-run is never started by a question.
+no changed domain, default route or link: who has heard of those elsewhere says `Bus.look` (docs/adr/0017). A resolved
+that does not run is never started by a question.
 """
 
 from __future__ import annotations
@@ -42,12 +42,16 @@ _WORDS = {
     "ServiceUnknown": "it does not run",
     "NameHasNoOwner": "it does not run",
     "AccessDenied": "access is denied",
-    "NoReply": "it does not answer",
+    "NoReply": "it does not run",  # the bus says so of who ends in the middle of a question
 }
 
 
 class NoAnswer(Exception):
     """resolved cannot be asked; the message says why."""
+
+
+class NoAnswerYet(NoAnswer):
+    """The same, but the bus is there: it will tell when resolved comes."""
 
 
 class Bus:
@@ -56,6 +60,7 @@ class Bus:
     def __init__(self, connection: DBusConnection) -> None:
         self._connection = connection
         self._has_news = False
+        self._waiting: asyncio.Timeout | None = None
 
     @classmethod
     async def open(cls) -> Bus:
@@ -98,20 +103,37 @@ class Bus:
             async with asyncio.timeout(ANSWER_S):
                 return await self._read()
         except KeyError as error:  # before systemd 246
-            raise NoAnswer(f"it is too old, and has no property {error}") from error
+            raise NoAnswerYet(f"it is too old, and has no property {error}") from error
+        except (DBusErrorResponse, TimeoutError) as error:
+            raise NoAnswerYet(_words(error)) from error
+        except (EOFError, OSError) as error:
+            raise NoAnswer(f"the system bus is gone: {_words(error)}") from error
         except Exception as error:
             raise NoAnswer(_words(error)) from error
 
-    async def news(self, within_s: float) -> None:
-        """Return when resolved has said that it changed, came or went, or after ``within_s``. Raises NoAnswer."""
+    async def news(self, within_s: float) -> bool:
+        """Return when resolved has said that it changed, came or went, or somebody has said so for it: True.
+
+        False after ``within_s``. Raises NoAnswer when the bus is gone.
+        """
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(within_s) as self._waiting:
                 while not self._has_news:
                     self._heed(await self._connection.receive())
         except TimeoutError:
-            return
+            pass
         except Exception as error:
             raise NoAnswer(f"the system bus is gone: {_words(error)}") from error
+        finally:
+            self._waiting = None
+        return self._has_news
+
+    def look(self) -> None:
+        """Resolved may have something new to say: have `news` return at once; on the loop."""
+        self._has_news = True
+        if self._waiting is not None:
+            self._waiting.reschedule(0)
+            self._waiting = None
 
     async def _read(self) -> Facts:
         manager = await self._properties(_MANAGER)
@@ -191,8 +213,8 @@ def _words(error: Exception) -> str:
         return _WORDS.get(_kind(error), str(said))
     if isinstance(error, TimeoutError):
         return f"no answer within {ANSWER_S:g} s"
-    if isinstance(error, EOFError):
-        return "it has closed the connection"
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno)
+    if isinstance(error, (EOFError, ConnectionError)):
+        return "it has closed the connection"
     return f"what it says makes no sense ({type(error).__name__}: {error})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from resolver.resolved.routing import SHOWN_AS, Imported, imported
 
 if TYPE_CHECKING:
     from resolver.resolved.bus import Bus
+    from resolver.resolved.links import LinkWatch
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +24,15 @@ RESOLVED = "resolved"
 START_S = 0.3
 """How long a start waits for the first word; until it comes resolv.conf's own servers are asked."""
 LOOK_S = 1.0
-"""How often it is read again: of a changed domain, default route or link nobody tells."""
-PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
-"""Between attempts, doubled after each."""
+"""How often it is read again without a sign: some changes may have none."""
+SETTLE_S = 0.1
+"""How long after a sign it is read once more: the kernel tells us and resolved at the same time."""
+APART_S = 0.05
+"""Between two readings at the least: signs come in bursts."""
+PAUSE_S = 0.5
+"""Between attempts to reach the bus."""
+FOLDER = Path("/run/systemd/resolve")
+"""resolved rewrites what is in it: the files for changed servers and domains, those in netif for anything of a link."""
 
 
 class Resolved:
@@ -40,6 +48,10 @@ class Resolved:
         self._first: asyncio.Event = asyncio.Event()
         self._is_new = False
         self._is_away = False
+        self._bus: Bus | None = None
+        self._links: LinkWatch | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._written: tuple[int, ...] = ()
 
     async def start(self, changed: Callable[[], None], *, wanted: bool) -> None:
         """Begin on the running loop; ``changed`` is called there when it says something else.
@@ -47,6 +59,7 @@ class Resolved:
         Returns with its first word, or after `START_S` at the latest.
         """
         self._changed = changed
+        self._loop = asyncio.get_running_loop()
         self.want(wanted)
         if self._task is not None:
             with suppress(TimeoutError):
@@ -56,7 +69,7 @@ class Resolved:
         """Follow it, or no longer; on the loop."""
         if wanted and self._task is None:
             self._first.clear()
-            self._task = asyncio.get_running_loop().create_task(self._follow())
+            self._task = self._loop.create_task(self._follow())
         elif not wanted and self._task is not None:
             self._task.cancel()
             self._task = None
@@ -72,40 +85,67 @@ class Resolved:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """No file is to be watched for it."""
-        return ()
+        """Where something is written when something of it changes; netif may be looked into by root alone."""
+        if self._task is None:
+            return ()
+        return tuple(folder for folder in (FOLDER, FOLDER / "netif") if os.access(folder, os.R_OK))
 
     def refresh(self) -> bool:
+        """As `take`, after a look at what it has written: it is read soon when that has changed. On any thread."""
+        if self._task is not None and (written := _written()) != self._written:
+            self._written = written
+            with suppress(RuntimeError):  # the loop has been closed
+                self._loop.call_soon_threadsafe(self.look)
+        return self.take()
+
+    def take(self) -> bool:
         """True when it has said something else since this was asked last."""
         is_new, self._is_new = self._is_new, False
         return is_new
 
+    def look(self) -> None:
+        """Something may have changed: read it at once; on the loop."""
+        if self._bus is not None:
+            self._bus.look()
+
     async def _follow(self) -> None:
-        pause_s = PAUSE_S
-        while True:
-            try:
-                await self._listen()
-            except Exception as error:
-                if self._failed(error):
-                    pause_s = PAUSE_S  # it has answered meanwhile
-            self._first.set()
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        from resolver.resolved.links import LinkWatch
 
-    async def _listen(self) -> None:
-        """Read again and again, until it cannot be read."""
-        from resolver.resolved.bus import Bus
-
-        bus = await Bus.open()
+        self._links = links = LinkWatch(self.look)
         try:
             while True:
-                await self._read(bus)
-                await bus.news(LOOK_S)
+                try:
+                    await self._listen()
+                except Exception as error:
+                    self._failed(error)
+                await asyncio.sleep(PAUSE_S)
         finally:
+            links.close()
+
+    async def _listen(self) -> None:
+        """Read again and again, until the bus is gone."""
+        from resolver.resolved.bus import Bus, NoAnswerYet
+
+        self._bus = bus = await Bus.open()
+        is_told = True
+        try:
+            while True:
+                next_at = self._loop.time() + APART_S
+                try:
+                    await self._read(bus)
+                except NoAnswerYet as error:
+                    self._failed(error)
+                is_told = await bus.news(SETTLE_S if is_told else LOOK_S)
+                await asyncio.sleep(next_at - self._loop.time())
+        finally:
+            self._bus = None
             bus.close()
 
     async def _read(self, bus: Bus) -> None:
-        found = imported(await bus.read())
+        facts = await bus.read()
+        if self._links is not None:
+            self._links.wanted = facts.links.keys()
+        found = imported(facts)
         is_kept = found.is_empty and self.imported is not None and not self.imported.is_empty
         faults = (_nothing_left(),) if is_kept else ()
         if is_news := (self._is_away or faults != self.faults or (not is_kept and found != self.imported)):
@@ -122,8 +162,8 @@ class Resolved:
         if is_news:
             self._changed()
 
-    def _failed(self, error: Exception) -> bool:
-        """Note why it cannot be read; True when it could be until now."""
+    def _failed(self, error: Exception) -> None:
+        """Note why it cannot be read."""
         from resolver.resolved.bus import NoAnswer
 
         if not isinstance(error, NoAnswer):
@@ -131,15 +171,19 @@ class Resolved:
         effect = "the servers of resolv.conf are asked" if self.imported is None else "what it said last counts on"
         fault = _no_answer(error, effect)
         self.faults = (fault,)
-        was_away, self._is_away = self._is_away, True
-        if not was_away:
+        if not self._is_away:
+            self._is_away = True
             self.reloads.count(success=False)
             log.warning("%s", fault)
-        return not was_away
+        self._first.set()
 
 
-def read_once() -> Imported | None:
-    """What it says now, for a command that is no server; None, after a warning, when it cannot be read. Blocks."""
+def _warn(fault: Fault) -> None:
+    log.warning("%s", fault)
+
+
+def read_once(told: Callable[[Fault], None] = _warn) -> Imported | None:
+    """What it says now, for a command that is no server; None when it cannot be read, and ``told`` why. Blocks."""
     from resolver.resolved.bus import Bus, NoAnswer
 
     async def read() -> Imported:
@@ -152,8 +196,17 @@ def read_once() -> Imported | None:
     try:
         return asyncio.run(read())
     except NoAnswer as error:
-        log.warning("%s", _no_answer(error, "the servers of resolv.conf are asked"))
+        told(_no_answer(error, "the servers of resolv.conf are asked"))
         return None
+
+
+def _written() -> tuple[int, ...]:
+    """When something in resolved's folders was replaced last, in nanoseconds; anybody may ask that."""
+    found = []
+    for folder in (FOLDER, FOLDER / "netif"):
+        with suppress(OSError):
+            found.append(folder.stat().st_mtime_ns)
+    return tuple(found)
 
 
 def _no_answer(error: Exception, effect: str) -> Fault:

@@ -7,6 +7,7 @@ from functools import partial
 from time import perf_counter
 
 from resolver._lane import Loop
+from resolver.server.neighbours import is_link_local
 from resolver.server.responder import Responder
 from resolver.server.udp import MAX_CLIENTS, UdpListener, ask_for_destination
 from resolver.wire.lane import LaneTable
@@ -46,11 +47,13 @@ class LaneUdpListener(UdpListener):
     def _remember(self, host: str) -> None:
         if host in self._known:
             return
+        state = self._responder.state
+        if state.pin is None and is_link_local(host):  # the lane has clients by address, without their interface
+            return
         if len(self._known) >= MAX_CLIENTS:
             self._lane.forget()
             self._known.clear()
         self._known.add(host)
-        state = self._responder.state
         view = state.view_of(host)
         table = view.ready[self._transport]
         packed = None if state.pin is not None else socket.inet_pton(self._socket.family, host.partition("%")[0])

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from resolver import compiled
 from resolver.counters import TCP4, ServerStats
-from resolver.forward.forwarder import Done, Outcome, no_namespace
+from resolver.forward.forwarder import no_namespace
 from resolver.forward.inside import inside
 from resolver.forward.loops import Loops
+from resolver.forward.outcomes import Outcome
 from resolver.forward.policy import ForwardOptions
 from resolver.forward.replies import fit, without_client_subnet
 from resolver.forward.system_names import without_system
@@ -27,6 +29,8 @@ from resolver.pipeline.closed import closed_below
 from resolver.pipeline.outcome import Decision, Forward, Reply
 from resolver.pipeline.stages import kept_inside
 from resolver.server import chase
+from resolver.server.neighbours import Neighbours, is_link_local
+from resolver.server.waiting import Resolver, Waiting, in_turns
 from resolver.views import View, Views
 from resolver.wire.constants import (
     EDE_OTHER,
@@ -78,7 +82,7 @@ class State:
     upstreams: tuple[Upstream, ...]
     """Everybody's upstreams."""
     own_upstreams: Callable[[tuple[str, ...]], tuple[Upstream, ...]]
-    """From an asker's own servers, as the registry has them, to upstreams."""
+    """From an asker's own servers, as the registry has them, to upstreams; without ourselves."""
     options: ForwardOptions = field(default_factory=ForwardOptions)
     """How upstreams are asked."""
     pin: Pin | None = None
@@ -89,6 +93,8 @@ class State:
 
     passes_client_subnet: bool = False
     """True: where a client says it is (RFC 7871) upstreams are told."""
+    neighbours: Neighbours = field(default_factory=Neighbours)
+    """Who tells on which of our links a client with a link-local address is."""
     rebinding_allowed: frozenset[WireName] = frozenset()
     """Folded suffixes below which the rebinding guard, when it is on, lets private addresses pass."""
 
@@ -96,8 +102,13 @@ class State:
         """What becomes of a query: what the chain says, unless there is nobody who might be asked."""
         decision = self.chain.resolve(query, view)
         outcome = decision.outcome
-        if isinstance(outcome, Forward) and outcome.within is not None and not self.upstreams_for(outcome):
-            return Decision(kept_inside(outcome), decision.stage)
+        if not isinstance(outcome, Forward):
+            return decision
+        if outcome.otherwise is not None and not self.own_upstreams(outcome.servers):
+            outcome = replace(outcome.otherwise, chased=outcome.chased)
+            decision = Decision(outcome, decision.stage)
+        if outcome.within is not None and not self.upstreams_for(outcome):
+            return Decision(kept_inside(outcome, view), decision.stage)
         return decision
 
     def upstreams_for(self, forward: Forward) -> tuple[Upstream, ...]:
@@ -131,27 +142,11 @@ class State:
         """The view of a client by its address."""
         if self.pin is not None:
             return self.views.pinned(self.pin.networks, self.pin.endpoint)
+        if is_link_local(host):
+            ours = self.neighbours.on_link(host)
+            if ours is not None:
+                return self.views.on_link(ip_address(host.partition("%")[0]), ours)
         return self.views.of_client(host)
-
-
-class Resolver(Protocol):
-    """Who looks up what is forwarded: a `Forwarder`, or `Lookups` with a cache in front of one."""
-
-    @property
-    def generation(self) -> int:
-        """Grows when replies that were given out before are no longer good."""
-
-    def resolve(
-        self,
-        query: Query,
-        upstreams: Sequence[Upstream],
-        over_tcp: bool,
-        done: Done,
-        options: ForwardOptions,
-        in_namespace: SocketFactory,
-        client: Hashable | None,
-    ) -> None:
-        """As `Forwarder.resolve`."""
 
 
 class Responder:
@@ -164,6 +159,7 @@ class Responder:
         self.stats = stats or ServerStats()
         self.in_flight = 0
         """Queries that wait for an upstream."""
+        self._waiting: set[Waiting] = set()
         self._swaps = 0
         self._passing = _new_passing()
         self._passing_since = 0
@@ -183,7 +179,7 @@ class Responder:
         return self._state
 
     def swap(self, state: State) -> None:
-        """Answer from another state; queries in flight keep the one that they began with.
+        """Answer from another state; queries in flight are asked anew where other upstreams count for them (`waiting`).
 
         `count_ready_hits` before: the hits of the former views go with them.
         """
@@ -191,6 +187,8 @@ class Responder:
         self._state = state
         self._passing = _new_passing()
         self._swaps += 1
+        if self._waiting:
+            in_turns(list(self._waiting), self._ask_anew)
 
     def count_ready_hits(self) -> None:
         """Take the hits of the ready replies into the counters."""
@@ -268,13 +266,15 @@ class Responder:
 
     def _answer(self, query: Query, host: str, transport: int, send: Send, started: float) -> None:
         loops = self._loops
-        if loops is not None and loops.awaited and loops.came_back(query.key):
-            self._finish(compose(query, Answer(NXDOMAIN), _limit(query, transport)), NXDOMAIN, "loop", send, started)
-            return
         state = self._state
         view = state.view_of(host)
         decision = state.decide(query, view)
         outcome = decision.outcome
+        if loops is not None and query.key in loops.awaited:
+            to = state.upstreams_for(outcome) if isinstance(outcome, Forward) else ()
+            loops.came_back(query.key, to, state.in_namespace)
+            self._finish(compose(query, Answer(NXDOMAIN), _limit(query, transport)), NXDOMAIN, "loop", send, started)
+            return
         if isinstance(outcome, Forward):
             self._forward(query, outcome, state, host, transport, send, started)
             return
@@ -315,12 +315,11 @@ class Responder:
     ) -> None:
         if not state.passes_client_subnet:
             query = without_client_subnet(query)
-        asked = chase.query_for(query, forward) if forward.chased else query
-        upstreams = state.upstreams_for(forward)
         limit = _limit(query, transport)
 
-        def done(outcome: Outcome) -> None:
+        def done(waiting: Waiting, outcome: Outcome) -> None:
             self.in_flight -= 1
+            self._waiting.discard(waiting)
             try:
                 if outcome.reply is None:
                     rcode = REFUSED if outcome.refused else SERVFAIL
@@ -338,15 +337,22 @@ class Responder:
             self._finish(reply, reply[3] & RCODE_MASK, stage, send, started)
 
         self.in_flight += 1
-        self._forwarder.resolve(
-            asked,
-            upstreams,
-            transport >= TCP4,
-            done,
-            state.options_for(forward),
-            state.in_namespace,
-            (self, host),
-        )
+        waiting = Waiting(query, host, transport, forward, state.upstreams_for(forward), started, done)
+        self._ask(waiting, state)
+        if not waiting.is_over:
+            self._waiting.add(waiting)
+
+    def _ask(self, waiting: Waiting, state: State) -> None:
+        forward = waiting.forward
+        query = chase.query_for(waiting.query, forward) if forward.chased else waiting.query
+        over_tcp, options, client = waiting.transport >= TCP4, state.options_for(forward), (self, waiting.host)
+        self._forwarder.resolve(query, waiting.upstreams, over_tcp, waiting.heard, options, state.in_namespace, client)
+
+    def _ask_anew(self, waiting: Waiting) -> None:
+        state = self._state
+        forward = state.decide(waiting.query, state.view_of(waiting.host)).outcome
+        if isinstance(forward, Forward) and waiting.goes_over_to(forward, state.upstreams_for(forward)):
+            self._ask(waiting, state)
 
     def _pass_on(self, query: Query, outcome: Outcome, reply: bytes, host: str, transport: int) -> None:
         """Have the lane give the reply to the next ones who ask, if it is whole."""

@@ -16,6 +16,7 @@ from itertools import chain
 from time import perf_counter
 
 from resolver.counters import TCP4, TCP6
+from resolver.server.neighbours import host_of
 from resolver.server.responder import Responder
 from resolver.wire.stream import FrameReader, frame
 
@@ -149,7 +150,7 @@ class Connection(asyncio.Protocol):
         """A client has connected; when there are too many, the quietest of whoever has most has to go."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self.host = transport.get_extra_info("peername")[0]
+        self.host = host_of(transport.get_extra_info("peername"))
         if len(self._connections) >= self._limits.connections:
             # Out of the table at once: of a burst of connections each one has to make room.
             self._connections.pop_quietest().abort()

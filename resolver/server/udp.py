@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Any
 
 from resolver.counters import UDP4, UDP6
+from resolver.server.neighbours import host_of, is_link_local
 from resolver.server.responder import Responder, Send
 from resolver.wire.ready import COOKIE_HEAD, COOKIE_SIZE, PlainTable
 
@@ -115,7 +116,7 @@ class UdpListener:
         return self._tables
 
     def _handle(self, wire: bytes, client: Client, send: Send) -> None:
-        host = client[0]
+        host = host_of(client)
         self._remember(host)
         self._owed += 1
         if not self._responder.handle(wire, host, self._transport, partial(self._settle, send)):
@@ -123,7 +124,7 @@ class UdpListener:
 
     def _remember(self, host: str) -> None:
         """See to it that the next query of this client finds the ready replies of its view."""
-        if host in self._tables:
+        if host in self._tables or is_link_local(host):  # an interface may come to be on another network
             return
         if len(self._tables) >= MAX_CLIENTS:
             self._tables.clear()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from resolver.errors import Fault
 from resolver.registry.model import Contribution
 from resolver.sources import docker_inspect, hosts, registry_toml
 from resolver.sources.base import Loaded
+from resolver.sources.octets import read_octets
 
 READERS: dict[str, Callable[[str, str], Loaded]] = {
     ".toml": registry_toml.read,
@@ -47,9 +47,7 @@ def load(path: Path) -> Loaded:
 
 def _read(path: Path) -> bytes | Fault:
     try:
-        if stat.S_ISFIFO(path.stat().st_mode):
-            return Fault(str(path), "cannot be read: it is a FIFO, which would block", "write a file")
-        return path.read_bytes()
+        return read_octets(path)
     except OSError as error:
         return Fault(str(path), f"cannot be read: {error.strerror}", "check the path and its permissions")
 

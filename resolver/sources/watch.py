@@ -28,6 +28,8 @@ QUIET_S = 0.04
 """How long nothing may happen before the files are read: a writer's events come in a burst."""
 LATEST_S = 0.15
 """When they are read at the latest, should the events never stop."""
+UNCLOSED_S = 0.6
+"""When files are looked at that were written to and stay open: their writer may never close them."""
 RECHECK_S = 5.0
 """How often they are looked at without any event: file systems exist that send none (NFS, vboxsf)."""
 POLL_S = 0.1
@@ -59,6 +61,8 @@ class FileWatch:
         self._compared: dict[Path, State | None] = {}
         """Files with two paths, as they were found last."""
         self._first_event_at: float | None = None
+        self._unclosed: asyncio.TimerHandle | None = None
+        self._is_unclosed = False
         self._timer: asyncio.TimerHandle | None = None
         self._recheck = loop.call_later(RECHECK_S, self._look_again)
         self._poll: asyncio.TimerHandle | None = None
@@ -94,7 +98,7 @@ class FileWatch:
             if identity is None or place in self._watches:
                 continue
             try:
-                watch = self._observer.schedule(_handler(self._on_event), str(place))
+                watch = self._observer.schedule(_handler(self._on_event, self._on_write), str(place))
             except OSError as error:
                 log.warning("%s cannot be watched: %s; it is looked at every %g s", place, error.strerror, RECHECK_S)
                 continue
@@ -102,7 +106,7 @@ class FileWatch:
 
     def stop(self) -> None:
         """End the watch and its threads."""
-        for timer in (self._timer, self._recheck, self._poll):
+        for timer in (self._timer, self._recheck, self._poll, self._unclosed):
             if timer is not None:
                 timer.cancel()
         if self._observer is not None:
@@ -110,12 +114,12 @@ class FileWatch:
             self._observer.join(timeout=1)
             self._observer = None
 
-    def await_writers(self) -> None:
+    def await_writers(self, patience_s: float = PATIENCE_S) -> None:
         """Wait until nobody is writing any of the files, in case somebody is, and for a bounded time; blocks."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline and self.is_being_written():
             time.sleep(SETTLED_S / 2)
-        while time.monotonic() < deadline + PATIENCE_S and any(_is_being_written(file, 0) for file in self._files):
+        while time.monotonic() < deadline + patience_s and any(_is_being_written(file, 0) for file in self._files):
             time.sleep(0.001)
 
     def is_being_written(self) -> bool:
@@ -139,6 +143,19 @@ class FileWatch:
         except RuntimeError:
             log.debug("a file changed while the loop was closing")
 
+    def _on_write(self) -> None:
+        """On watchdog's thread, and as often as somebody writes."""
+        if self._is_unclosed:
+            return
+        self._is_unclosed = True
+        try:
+            self._loop.call_soon_threadsafe(self._settle_unclosed)
+        except RuntimeError:
+            log.debug("a file was written to while the loop was closing")
+
+    def _settle_unclosed(self) -> None:
+        self._unclosed = self._loop.call_later(UNCLOSED_S, self._fire)
+
     def _settle(self) -> None:
         now = self._loop.time()
         if self._first_event_at is None:
@@ -149,7 +166,12 @@ class FileWatch:
         self._timer = self._loop.call_at(due, self._fire)
 
     def _fire(self) -> None:
-        self._first_event_at = self._timer = None
+        if self._unclosed is not None:
+            self._unclosed.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._first_event_at = self._timer = self._unclosed = None
+        self._is_unclosed = False
         self._callback()
 
     def _look_again(self) -> None:
@@ -171,10 +193,10 @@ def _observer() -> BaseObserver:
     return observer
 
 
-def _handler(callback: Callable[[], None]) -> FileSystemEventHandler:
+def _handler(callback: Callable[[], None], written: Callable[[], None]) -> FileSystemEventHandler:
     """Passes on what may have changed content: opening and reading, our own above all, changes nothing.
 
-    A write counts when it ends (``closed``), so that half a file is not read.
+    A write counts when it ends (``closed``), so that half a file is not read; ``written`` hears of the others.
     """
     from watchdog.events import FileSystemEventHandler
 
@@ -182,6 +204,8 @@ def _handler(callback: Callable[[], None]) -> FileSystemEventHandler:
         def dispatch(self, event: FileSystemEvent) -> None:
             if event.event_type in ("closed", "moved", "deleted", "created"):
                 callback()
+            elif event.event_type == "modified" and not event.is_directory:
+                written()
 
     return Handler()
 

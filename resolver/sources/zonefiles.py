@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from resolver.errors import Fault
+from resolver.sources.octets import read_octets
 from resolver.wire.name import WireName, to_text
 from resolver.zones.model import Zone, ZoneSet
 from resolver.zones.zonefile import SUFFIX, read_zone, unreadable
@@ -158,9 +158,7 @@ class _Disk:
     def _read(self, path: Path) -> bytes | OSError:
         if path not in self._octets:
             try:
-                if not stat.S_ISREG(path.stat().st_mode):
-                    raise OSError(None, "it is not a regular file")  # a FIFO would block for ever
-                self._octets[path] = path.read_bytes()
+                self._octets[path] = read_octets(path)
             except OSError as exc:
                 self._octets[path] = exc
         return self._octets[path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tests.cli.program import SHIPPED, pydns
@@ -113,3 +114,56 @@ def test_the_flags_of_serve_are_taken(folder: Path) -> None:
     assert done.returncode == 1
     places = [line.partition(":")[0] for line in done.stdout.splitlines()]
     assert set(places) == {"--listen", "--ttl", "--metrics", "--upstream", "4 faults found"}
+
+
+def test_what_a_server_would_warn_of_in_resolv_conf(folder: Path) -> None:
+    (folder / "resolv.conf").write_text("nameserver bogus\nnameserver 192.0.2.1\n")
+    os.mkfifo(folder / "fifo")
+    arguments = ("check", "--registry", "two.toml", "--resolv-conf")
+    of_line = pydns(*arguments, "resolv.conf", cwd=folder)
+    of_fifo = pydns(*arguments, "fifo", cwd=folder)
+    unneeded = pydns(*arguments, "resolv.conf", cwd=folder, env={"PYDNS_UPSTREAM": "192.0.2.1"})
+    assert (0, 0, 0) == (of_line.returncode, of_fifo.returncode, unneeded.returncode)
+    assert (
+        "resolv.conf: warning: nameserver 'bogus' is no address, and is passed over (write an address)"
+        == of_line.stdout.splitlines()[0]
+    )
+    assert (
+        "fifo: warning: cannot be read: it is a FIFO, which would block; nothing is forwarded"
+        " (add a nameserver line, or set forward.upstreams)" == of_fifo.stdout.splitlines()[0]
+    )
+    assert "bogus" not in unneeded.stdout
+
+
+def test_a_systemd_resolved_that_cannot_be_asked(folder: Path) -> None:
+    (folder / "c.toml").write_text('[forward]\nresolved = "on"\n')
+    (folder / "stub").write_text("nameserver 127.0.0.53\n")
+    bus = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nowhere/bus"}
+    stated = pydns(
+        "check", "-c", "c.toml", "--registry", "two.toml", "--resolv-conf", "resolv.conf", cwd=folder, env=bus
+    )
+    by_stub = pydns("check", "--registry", "two.toml", "--resolv-conf", "stub", cwd=folder, env=bus)
+    for done in (stated, by_stub):
+        assert (0, "") == (done.returncode, done.stderr)
+        assert done.stdout.startswith(
+            "systemd-resolved: warning: cannot be read: the system bus cannot be reached: "
+        ), done.stdout
+        assert ", 1 warning" in done.stdout
+
+
+def test_a_route_for_the_names_of_a_network(folder: Path) -> None:
+    (folder / "c.toml").write_text('[[forward.routes]]\nsuffix = "x.back"\nupstreams = ["192.0.2.1"]\n')
+    done = pydns("check", "-c", "c.toml", "--registry", "two.toml", "--resolv-conf", "resolv.conf", cwd=folder)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert done.stdout.startswith(
+        "c.toml: warning: forward.routes: the route for x.back never counts: a network has the name back"
+    ), done.stdout
+
+
+def test_an_empty_path_is_one_fault(folder: Path) -> None:
+    (folder / "c.toml").write_text('[forward]\nresolv_conf = ""\n')
+    done = pydns("check", "-c", "c.toml", "--registry", "two.toml", cwd=folder)
+    assert [
+        "c.toml:2: forward.resolv_conf: a path may not be empty (leave the key out for the default)",
+        "1 fault found",
+    ] == done.stdout.splitlines()

@@ -33,7 +33,7 @@ QUIET = ("--listen", "127.0.0.1:0", "--metrics", "off", "--resolv-conf", "resolv
         (
             b'[forward]\nupstreams = ["dns.example"]\n',
             "c.toml:2: forward.upstreams: 'dns.example' is no address; a server without a scheme is an IPv4 or IPv6"
-            " address, not a name (write it like 10.0.0.53 or tls://10.0.0.53#NAME)",
+            " address, not a name (write it like 10.0.0.53, tls://10.0.0.53#NAME or system)",
         ),
         (
             b'[internal]\nnames = { host = "here" }\n',
@@ -81,7 +81,7 @@ def test_every_fault_of_a_config_file_is_shown_by_line(folder: Path) -> None:
             ["--upstream", "1.2.3.4:x"],
             {},
             "--upstream: '1.2.3.4:x' has port 'x'; a port is a number from 1 to 65535"
-            " (write it like 10.0.0.53 or tls://10.0.0.53#NAME)",
+            " (write it like 10.0.0.53, tls://10.0.0.53#NAME or system)",
         ),
     ],
 )

@@ -132,6 +132,23 @@ def test_a_name_of_a_network_that_the_asker_is_not_on(explain: Explain, name: st
     assert told["elsewhere"] == "the name is known on back, which the asker is not on"
 
 
+def test_a_link_local_address_is_not_the_host(explain: Explain) -> None:
+    told = explain("example.org", "--from", "fe80::77")
+    assert (told["stage"], told["view"].partition(" (")[0]) == ("forward", "networks none, internal")
+    assert "fe80::77 is link-local: the server goes by the link" in told["view"]
+    assert "link-local address, on a link of no known network (EDE 18)" in told["error"]
+
+
+def test_where_the_rebinding_guard_looks(explain: Explain, folder: Path) -> None:
+    said = "an answer with a private address is withheld (forward.rebinding_guard)"
+    guarded = folder / "guarded.toml"
+    guarded.write_text('[forward]\nrebinding_guard = true\nrebinding_allowed = ["corp.example"]\n')
+
+    assert said in explain("example.org", "-c", str(guarded))["because"]
+    assert said not in explain("www.corp.example", "-c", str(guarded))["because"]
+    assert said not in explain("example.org")["because"]
+
+
 def test_who_would_be_asked(explain: Explain) -> None:
     assert explain("example.org")["forwarded"] == "example.org. to 127.0.0.77:53, then 127.0.0.78:53"
     assert explain("example.org", "--upstream", "127.0.0.9:5300")["forwarded"] == "example.org. to 127.0.0.9:5300"
@@ -343,3 +360,17 @@ def test_the_list_of_networks_shows_it(folder: Path) -> None:
     listed = pydns("networks", "--registry", "projects.toml", cwd=folder).stdout
 
     assert "10.0.0.2  one-db-1 db  hosts api.corp.example=192.0.2.1 build=host-gateway  of one  (" in listed
+
+
+def test_a_route_that_an_asker_with_servers_of_its_own_passes_over(folder: Path, explain: Explain) -> None:
+    (folder / "c.toml").write_text('[[forward.routes]]\nsuffix = "corp.example"\nupstreams = ["192.0.2.1"]\n')
+    own = explain("www.corp.example", "-c", "c.toml", "--endpoint", "web")["because"]
+    common = explain("www.corp.example", "-c", "c.toml", "--endpoint", "cache")["because"]
+    assert own.endswith("; the route for corp.example is passed over, since the asker has servers of its own")
+    assert "the route for corp.example" == common
+
+
+def test_what_no_aaaa_does_is_told(folder: Path, explain: Explain) -> None:
+    (folder / "resolv.conf").write_text("nameserver 192.0.2.1\noptions no-aaaa\n")
+    assert "nobody is asked for AAAA (options no-aaaa in resolv.conf)" in explain("www.example", "AAAA")["because"]
+    assert "no-aaaa" not in explain("www.example", "A")["because"]

@@ -65,6 +65,21 @@ def test_what_is_kept_is_shown_and_forgotten(serve: Serve) -> None:
     assert ["other.test."] == [entry["name"] for entry in left["entries"]]
 
 
+def test_answers_to_one_question_that_differ_are_told_apart(serve: Serve) -> None:
+    with Upstream(ADDRESS) as good:
+        live = serve(upstreams=[str(good)])
+        live.udp("www.example.")
+        live.udp("www.example.", use_edns=0)
+        live.udp("www.example.", use_edns=0, want_dnssec=True)
+        live.udp("alone.example.")
+        lines = pydns("cache", "dump", "--metrics", metrics_of(live)).stdout.splitlines()
+
+    assert [f"({how}; of {good})" for how in ("without EDNS", "plain", "DO")] == [
+        line.partition("0 hits  ")[2] for line in lines[:3]
+    ]
+    assert lines[3].endswith("0 hits")
+
+
 def test_the_cache_is_emptied_by_post_alone(serve: Serve) -> None:
     live = serve()
 

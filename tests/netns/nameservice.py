@@ -21,12 +21,16 @@ HOSTS = """\
 192.0.2.7 only4.hosts.example
 2001:db8::8 only6.hosts.example
 192.0.2.9 under_score.hosts.example
+192.0.2.10 override.example
+192.0.2.11 printer.local
+192.0.2.12 no..name
 """
 NSSWITCH = "hosts: files dns\n"
 RECORDS = (
     "--host-record=real.example,192.0.2.1",
     "--address=/foo.example.search.example/192.0.2.99",
     "--address=/foo.hosts.example.search.example/192.0.2.98",
+    "--host-record=override.example,192.0.2.100,2001:db8::100",
     "--mx-host=real.example,mail.example,10",
     "--txt-record=a+b.example,no host name",
 )

@@ -7,8 +7,10 @@ resolved's users have. Each link leads to a second namespace, where a dnsmasq at
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -65,6 +67,9 @@ class ResolvedHost:
         self._has_resolved = has_resolved
         self.etc = folder / "etc"
         self._started: list[Process] = []
+        self._guests: list[Process] = []
+        """What a test has started."""
+        self._servers: dict[str, Process] = {}
         self._host: Process
         self._world: Process
         self.resolved: Process
@@ -86,11 +91,41 @@ class ResolvedHost:
         for process in reversed(self._started):
             process.end()
 
+    def reset(self) -> None:
+        """Make it as it was built: what a test has started ends, what it has broken or changed is made anew."""
+        for process in reversed(self._guests):
+            process.end()
+            self._started.remove(process)
+        self._guests.clear()
+        for number, name in enumerate(LINKS, 1):
+            if not Path(f"/proc/{self.pid}/net/dev_snmp6/{name}").exists():
+                self._servers[name].end()
+                self._link(number, name)
+        resolv_conf = self.etc / "resolv.conf"
+        if not resolv_conf.is_symlink() or os.readlink(resolv_conf) != STUB:
+            relinked(resolv_conf, STUB)
+        conf = self.etc / "systemd/resolved.conf"
+        if conf.read_text() != _RESOLVED_CONF:
+            conf.write_text(_RESOLVED_CONF)
+            self.resolved.kill9()
+        if self._write_bus_conf() or self.bus.poll() is not None:
+            self.bus.end()
+            self.resolved.end()
+            self.start_bus()
+        if self.resolved.poll() is not None:
+            self.start_resolved()
+        self.resolvectl_all(*(("revert", name) for name in LINKS))
+
     # -- what a person does on that host -----------------------------------------------------------
 
     def resolvectl(self, *arguments: str) -> None:
         """Change what resolved knows."""
         done = self.run(str(RESOLVECTL), *arguments)
+        assert done.returncode == 0, done.stderr
+
+    def resolvectl_all(self, *changes: Sequence[str]) -> None:
+        """The same, several at a time."""
+        done = self.run("sh", "-ec", "\n".join(shlex.join((str(RESOLVECTL), *change)) for change in changes))
         assert done.returncode == 0, done.stderr
 
     def run(self, *argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -105,6 +140,13 @@ class ResolvedHost:
         process = Process([*self._inside, "env", *(f"{k}={v}" for k, v in _environment().items()), *argv],
                           self.folder / name)  # fmt: skip
         self._started.append(process)
+        self._guests.append(process)
+        return process
+
+    def start_in_world(self, name: str, *argv: str) -> Process:
+        """Start a program where the links lead to."""
+        process = self._begin(name, "nsenter", "-t", str(self._world.pid), "-n", *argv)
+        self._guests.append(process)
         return process
 
     def start_resolved(self) -> None:
@@ -112,13 +154,14 @@ class ResolvedHost:
         binary = next(path for path in (UNPACKED / "lib/systemd/systemd-resolved",
                                         UNPACKED / "usr/lib/systemd/systemd-resolved") if path.exists())  # fmt: skip
         self.resolved = self.start("resolved", str(binary))
+        self._guests.remove(self.resolved)
         wait_until(lambda: self.run(str(RESOLVECTL), "status").returncode == 0, WITHIN_S, "resolved runs")
 
     def start_bus(self) -> None:
         """Start a system bus."""
         self.bus = self.start("bus", "dbus-daemon", f"--config-file={self.folder}/bus.conf", "--nofork", "--nopidfile")
-        socket = self.run_folder / "dbus/system_bus_socket"
-        wait_until(socket.exists, WITHIN_S, "the bus listens")
+        self._guests.remove(self.bus)
+        wait_until(lambda: self.run("busctl", "list").returncode == 0, WITHIN_S, "the bus listens")
 
     def serve(self, *settings: str, name: str = "pydns", address: str = "127.0.0.1") -> Process:
         """Start `pydns serve` with the host's own resolv.conf, and wait until it is ready."""
@@ -144,6 +187,12 @@ class ResolvedHost:
     def told(self, *arguments: str) -> Any:
         """The same as JSON."""
         return json.loads(self.pydns(*arguments, "--json"))
+
+    def upstreams_of(self, name: str) -> list[str]:
+        """Whom pydns asks for a name, by its own word."""
+        told = self.run("curl", "-sf", f"http://{METRICS}/explain?name={name}")
+        upstreams: list[str] = json.loads(told.stdout)["upstreams"]
+        return upstreams
 
     def ask(self, name: str, rtype: str = "A", address: str = "127.0.0.1") -> DigReply:
         """Ask pydns on the host."""
@@ -192,6 +241,23 @@ class ResolvedHost:
         wait_until(lambda: _is_ready(pydns), WITHIN_S, "the sidecar is ready")
         return pydns
 
+    def agent(self, *names: str) -> Process:
+        """Start `pydns agent` for namespaces that are made for it, all on one network; none has a way out."""
+        members = "".join(
+            f'[networks.mynet.endpoints.{name}]\naddresses = ["172.18.0.{last}"]\n'
+            for last, name in enumerate(names, 1)
+        )
+        registry, config = self.folder / "registry.toml", self.folder / "agent.toml"
+        registry.write_text(f'[networks.mynet]\nsubnets = ["172.18.0.0/16"]\n{members}')
+        config.write_text(f'[registry]\nfiles = ["{registry}"]\nzones = []\n[metrics]\nlisten = "off"\n')
+        for name in names:
+            done = self.run("ip", "netns", "add", name)
+            assert done.returncode == 0, done.stderr
+        wanted = [flag for name in names for flag in ("--netns", name)]
+        agent = self.start("agent", sys.executable, "-m", "resolver.cli.main", "agent", "-c", str(config), *wanted)
+        wait_until(lambda: _is_ready(agent), WITHIN_S, "the agent is ready")
+        return agent
+
     def ask_inside(self, container: int, name: str) -> list[str]:
         """Ask 127.0.0.11 in a container."""
         command = ("nsenter", "-t", str(container), "-n", "dig", "@127.0.0.11", "+tries=1", "+time=5", name)
@@ -206,8 +272,7 @@ class ResolvedHost:
     def _build(self) -> None:
         shutil.copytree("/etc", self.etc, symlinks=True, ignore=_unreadable)
         self._write_etc()
-        policy = UNPACKED / "usr/share/dbus-1/system.d/org.freedesktop.resolve1.conf"
-        (self.folder / "bus.conf").write_text(_BUS_CONF.format(policy=policy))
+        self._write_bus_conf()
         ready = self.folder / "ready"
         setup = (
             f"mount --bind {self.etc} /etc && mount -t tmpfs none /run && mkdir -p /run/dbus /run/systemd"
@@ -226,6 +291,14 @@ class ResolvedHost:
         process = Process(argv, self.folder / name)
         self._started.append(process)
         return process
+
+    def _write_bus_conf(self) -> bool:
+        """True when it was another one."""
+        policy = UNPACKED / "usr/share/dbus-1/system.d/org.freedesktop.resolve1.conf"
+        file, text = self.folder / "bus.conf", _BUS_CONF.format(policy=policy)
+        is_other = not file.exists() or file.read_text() != text
+        file.write_text(text)
+        return is_other
 
     def _write_etc(self) -> None:
         for name, line in (("passwd", f"{_USER}:x:{_USER_ID}:{_USER_ID}::/:/usr/sbin/nologin"),
@@ -250,7 +323,7 @@ class ResolvedHost:
             ("nsenter", "-t", there, "-n", "ip", "link", "set", peer, "up"),
         ):
             subprocess.run(argv, check=True, capture_output=True, timeout=WITHIN_S)
-        self._begin(
+        self._servers[name] = self._begin(
             f"dnsmasq-{name}", "nsenter", "-t", there, "-n", "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null",
             "--no-resolv", "--no-hosts", "--pid-file", f"--interface={peer}", "--except-interface=lo",
             "--bind-interfaces", f"--address=/#/192.0.2.{number}",
@@ -259,22 +332,27 @@ class ResolvedHost:
 
 
 @contextmanager
-def asking(host: ResolvedHost) -> Iterator[list[DigReply]]:
+def asking(host: ResolvedHost, domain: str = "example", askers: int = 3) -> Iterator[list[DigReply]]:
     """Ask again and again, each time for a name that is in nobody's cache."""
     replies: list[DigReply] = []
     is_over = threading.Event()
 
-    def ask() -> None:
-        while not is_over.is_set():
-            replies.append(host.ask(f"lost-{len(replies)}.example"))
+    def ask(asker: int) -> None:
+        for turn in itertools.count():
+            if is_over.is_set():
+                return
+            replies.append(host.ask(f"lost-{asker}-{turn}.{domain}"))
 
-    thread = threading.Thread(target=ask)
-    thread.start()
+    threads = [threading.Thread(target=ask, args=(asker,)) for asker in range(askers)]
+    for thread in threads:
+        thread.start()
     try:
+        wait_until(lambda: len(replies) > 2 * askers, WITHIN_S, "queries are under way")
         yield replies
     finally:
         is_over.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
 
 
 def replaced(path: Path, text: str) -> None:

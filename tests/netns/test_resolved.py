@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.netns.resolved import RESOLVECTL, ResolvedHost, asking, relinked, replaced
-from tests.netns.world import wait_until
+from tests.netns.world import parse_dig, wait_until
+from tests.unit.forward.authority import Authority
 
 pytestmark = pytest.mark.root
 
@@ -19,13 +20,21 @@ SOON_S = 8.0
 """Generous: what resolved does not tell is read every second."""
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[ResolvedHost]:
-    with ResolvedHost(tmp_path) as made:
-        made.resolvectl("dns", "lan", "10.1.1.53")
-        made.resolvectl("dns", "vpn", "10.1.2.53")
-        made.resolvectl("domain", "vpn", "corp.example", "~9.9.10.in-addr.arpa")
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ResolvedHost]:
+    with ResolvedHost(tmp_path_factory.mktemp("host")) as made:
         yield made
+
+
+@pytest.fixture
+def host(shared: ResolvedHost) -> ResolvedHost:
+    shared.reset()
+    shared.resolvectl_all(
+        ("dns", "lan", "10.1.1.53"),
+        ("dns", "vpn", "10.1.2.53"),
+        ("domain", "vpn", "corp.example", "~9.9.10.in-addr.arpa"),
+    )
+    return shared
 
 
 def test_the_split_is_that_of_the_host(host: ResolvedHost) -> None:
@@ -47,7 +56,7 @@ def test_the_longest_domain_wins_and_links_that_share_it_are_asked_alike(host: R
 
     assert [3] == host.who("git.dev.corp.example")
     assert [2] == host.who("git.corp.example")
-    assert ["10.1.1.53:53", "10.1.3.53:53"] == host.told("explain", "a.shared.example")["upstreams"]
+    assert ["10.1.1.53:53", "10.1.3.53:53"] == host.upstreams_of("a.shared.example")
 
 
 def test_every_change_is_served_soon(host: ResolvedHost) -> None:
@@ -79,6 +88,30 @@ def test_a_change_of_servers_loses_no_query(host: ResolvedHost) -> None:
     assert {"NOERROR"} == {reply.status for reply in replies}
 
 
+def test_a_link_that_vanishes_loses_no_query(host: ResolvedHost) -> None:
+    """A VPN goes down: for a moment nobody is left to be asked."""
+    host.resolvectl("default-route", "vpn", "yes")
+    host.resolvectl("default-route", "lan", "no")
+    host.serve()
+    assert [2] == host.who("before.example")
+    with asking(host) as replies:
+        host.run("ip", "link", "delete", "vpn")
+        host.resolvectl("default-route", "lan", "yes")
+        host.await_who("after.example", 1, SOON_S)
+    assert {"NOERROR"} == {reply.status for reply in replies}
+
+
+def test_a_routed_domain_whose_link_vanishes_loses_no_query(host: ResolvedHost) -> None:
+    host.resolvectl("dns", "lab", "fe80::53")
+    host.resolvectl("domain", "lab", "~local.example")
+    host.serve()
+    host.await_who("before.local.example", 3)
+    with asking(host, "local.example") as replies:
+        host.run("ip", "link", "delete", "lab")
+        host.await_who("after.local.example", 1, SOON_S)
+    assert {"NOERROR"} == {reply.status for reply in replies}
+
+
 def test_a_hangup_takes_over_what_the_configuration_says(host: ResolvedHost) -> None:
     pydns = host.serve('resolved = "auto"')
     config = host.folder / "pydns.toml"
@@ -86,7 +119,7 @@ def test_a_hangup_takes_over_what_the_configuration_says(host: ResolvedHost) -> 
         config.write_text(re.sub('resolved = ".*"', f'resolved = "{word}"', config.read_text()))
         pydns.signal(signal.SIGHUP)
         wait_until(
-            lambda upstream=upstream: [upstream] == host.told("explain", "corp.example")["upstreams"],  # type: ignore[misc]
+            lambda upstream=upstream: [upstream] == host.upstreams_of("corp.example"),  # type: ignore[misc]
             SOON_S,
             f"{word} is gone by",
         )
@@ -99,17 +132,48 @@ def test_a_server_on_the_link_itself_is_asked_through_it(host: ResolvedHost) -> 
     host.serve()
 
     assert [3] == host.who("printer.local.example")
-    assert ["[fe80::53%lab]:53"] == host.told("explain", "printer.local.example")["upstreams"]
+    assert ["[fe80::53%lab]:53"] == host.upstreams_of("printer.local.example")
 
 
 def test_ports_and_certificates_come_along(host: ResolvedHost) -> None:
     host.resolvectl("dns", "vpn", "10.1.2.53:5300", "10.1.2.54#dns.corp.example")
     host.serve()
-    assert ["10.1.2.53:5300", "10.1.2.54:53"] == host.told("explain", "corp.example")["upstreams"]
+    assert ["10.1.2.53:5300", "10.1.2.54:53"] == host.upstreams_of("corp.example")
 
     host.resolvectl("dnsovertls", "vpn", "yes")
     wanted = ["tls://10.1.2.53:5300", "tls://10.1.2.54#dns.corp.example"]
-    wait_until(lambda: wanted == host.told("explain", "corp.example")["upstreams"], SOON_S, "TLS is used")
+    wait_until(lambda: wanted == host.upstreams_of("corp.example"), SOON_S, "TLS is used")
+
+
+def test_dns_over_tls_is_asked_as_resolved_would(host: ResolvedHost, tmp_path: Path) -> None:
+    """By the name that the link's server must prove; who proves another one is not asked, in plain text neither."""
+    authority = Authority(tmp_path / "ca")
+    certificate, key = authority.issue("dns.corp.example", "10.1.2.53")
+    config = tmp_path / "unbound.conf"
+    config.write_text(
+        "server:\n  interface: 10.1.2.53@853\n  tls-port: 853\n  access-control: 10.1.2.0/24 allow\n"
+        f'  tls-service-pem: "{certificate}"\n  tls-service-key: "{key}"\n  do-daemonize: no\n  chroot: ""\n'
+        '  username: ""\n  pidfile: ""\n  use-syslog: no\n  num-threads: 1\n  module-config: "iterator"\n'
+        '  local-zone: corp.example redirect\n  local-data: "corp.example A 192.0.2.85"\n'
+        "remote-control:\n  control-enable: no\n"
+    )
+    host.start_in_world("unbound", "unbound", "-d", "-c", str(config))
+    pydns = host.serve(f'tls_ca = "{authority.file}"')
+    assert [2] == host.who("plain.corp.example")
+
+    host.resolvectl_all(("dns", "vpn", "10.1.2.53#dns.corp.example"), ("dnsovertls", "vpn", "yes"))
+    host.await_who("git.corp.example", 85, SOON_S)
+    assert ["tls://10.1.2.53#dns.corp.example"] == host.upstreams_of("corp.example")
+    assert [1] == host.who("www.example.com"), "the other link has plain DNS"
+
+    host.resolvectl("dns", "vpn", "10.1.2.53#other.example")
+    wait_until(lambda: host.ask("a.corp.example").status == "SERVFAIL", SOON_S, "the other name is asked for")
+    assert "not good for other.example" in pydns.stderr_text()
+
+    host.resolvectl("dns", "vpn", "10.1.2.53")
+    host.await_who("b.corp.example", 85, SOON_S)
+    host.resolvectl("dnsovertls", "vpn", "no")
+    host.await_who("c.corp.example", 2, SOON_S)
 
 
 def test_what_is_configured_comes_first(host: ResolvedHost) -> None:
@@ -129,8 +193,7 @@ def test_upstreams_that_are_configured(host: ResolvedHost, mode: str, asked: tup
 
 def test_off_leaves_it_to_the_stub(host: ResolvedHost) -> None:
     host.serve('resolved = "off"')
-    told = host.told("explain", "git.corp.example")
-    assert ["127.0.0.53:53"] == told["upstreams"]
+    assert ["127.0.0.53:53"] == host.upstreams_of("git.corp.example")
     assert [2] == host.who("git.corp.example")
 
 
@@ -188,7 +251,7 @@ def test_a_resolved_that_hangs_delays_no_start(host: ResolvedHost) -> None:
     wait_until(lambda: "no answer within 2 s" in pydns.stderr_text(), SOON_S, "it is said")
 
     host.resolved.signal(signal.SIGCONT)
-    wait_until(lambda: host.told("explain", "corp.example")["upstreams"] == ["10.1.2.53:53"], SOON_S, "it is read")
+    wait_until(lambda: host.upstreams_of("corp.example") == ["10.1.2.53:53"], SOON_S, "it is read")
     assert [2] == host.who("git.corp.example")
 
 
@@ -217,7 +280,7 @@ def test_without_an_answer_the_servers_of_resolv_conf_are_asked(host: ResolvedHo
     said = {"no bus": "the system bus", "access denied": "access is denied", "no resolved": "it does not run"}[trouble]
     wait_until(lambda: said in pydns.stderr_text(), SOON_S, "it is said")
 
-    assert ["127.0.0.53:53"] == host.told("explain", "corp.example")["upstreams"]
+    assert ["127.0.0.53:53"] == host.upstreams_of("corp.example")
     if trouble == "no bus":
         assert [2] == host.who("git.corp.example"), "the stub answers"
     warnings = [line for line in pydns.stderr_text().splitlines() if "systemd-resolved" in line]
@@ -295,3 +358,20 @@ def test_a_sidecar_has_the_split_of_its_host(host: ResolvedHost) -> None:
         host.resolvectl("domain", "lan", "corp.example", "~.")
         host.resolvectl("revert", "vpn")
         wait_until(lambda: host.ask_inside(container, "b.corp.example") == ["192.0.2.1"], SOON_S, "the split changes")
+
+
+def test_an_agent_gives_every_namespace_the_split_of_the_host(host: ResolvedHost) -> None:
+    names = ("web", "db")
+    host.agent(*names)
+
+    def asked(name: str, question: str) -> list[str]:
+        command = ("ip", "netns", "exec", name, "dig", "@127.0.0.11", "+tries=1", "+time=5", question)
+        return parse_dig(host.run(*command).stdout).rdata
+
+    for name in names:
+        assert ["172.18.0.2"] == asked(name, "db.")
+        assert ["192.0.2.2"] == asked(name, "git.corp.example")
+        assert ["192.0.2.1"] == asked(name, "www.example.com")
+    host.resolvectl_all(("domain", "lan", "corp.example"), ("revert", "vpn"))
+    for name in names:
+        wait_until(lambda name=name: asked(name, "b.corp.example") == ["192.0.2.1"], SOON_S, "it changes")  # type: ignore[misc]

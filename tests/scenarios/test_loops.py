@@ -32,8 +32,8 @@ def text(at: At) -> str:
 
 
 @contextmanager
-def dnsmasq(folder: Path, at: At, *servers: At | Upstream) -> Iterator[None]:
-    """A dnsmasq at an address that asks these servers."""
+def dnsmasq(folder: Path, at: At, *servers: At | Upstream | str) -> Iterator[None]:
+    """A dnsmasq at an address that asks these servers, or as its ``--server`` has it."""
     folder.mkdir(exist_ok=True)
     process = Process(
         [
@@ -49,9 +49,9 @@ def dnsmasq(folder: Path, at: At, *servers: At | Upstream) -> Iterator[None]:
             *(f"--listen-address={at.host}", f"--port={at.port}", f"--pid-file={folder}/pid"),
             *("--cache-size=0", "--host-record=fence.example,192.0.2.99"),
             *(
-                f"--server={str(server).replace(':', '#')}"
-                if isinstance(server, Upstream)
-                else f"--server={server.host}#{server.port}"
+                f"--server={server.host}#{server.port}"
+                if isinstance(server, At)
+                else f"--server={str(server).replace(':', '#')}"
                 for server in servers
             ),
         ],

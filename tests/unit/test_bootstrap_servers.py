@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resolver.assembly import bootstrap_faults, bootstrap_servers, named_upstreams, needs_resolv_conf
+from resolver.assembly import askers_upstreams, bootstrap_faults, bootstrap_servers, named_upstreams, needs_resolv_conf
 from resolver.config.load import load
 from resolver.config.schema import Settings
 from resolver.forward.upstreams import Upstream
@@ -68,3 +68,20 @@ def test_named_upstreams_are_those_of_routes_too(tmp_path: Path) -> None:
 def test_resolv_conf_is_needed_where_its_servers_are(tmp_path: Path, text: str, needed: bool) -> None:
     settings = settings_of(tmp_path, f"[forward]\n{text}\n")
     assert needs_resolv_conf(settings) is needed
+
+
+@pytest.mark.parametrize(
+    ("listen", "expected"),
+    [
+        (Address("192.0.2.3", 53), ["127.0.0.1", "::1"]),
+        (Address("0.0.0.0", 53), ["192.0.2.3", "::1"]),
+        (Address("::", 53), ["192.0.2.3"]),  # `drop_own` holds it to have the other family's loopback, too
+        (Address("0.0.0.0", 5353), ["192.0.2.3", "127.0.0.1", "::1"]),
+    ],
+)
+def test_an_askers_own_servers_are_never_ourselves(listen: Address, expected: list[str]) -> None:
+    servers = ("192.0.2.3", "127.0.0.1", "::1")
+
+    assert expected == [upstream.address for upstream in askers_upstreams([listen])(servers)]
+    inside = askers_upstreams([listen], in_namespace=True)(servers)
+    assert servers == tuple(upstream.address for upstream in inside)

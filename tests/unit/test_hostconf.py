@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,16 @@ def test_a_file_of_systemd_resolved_is_known_by_its_place(
     path.symlink_to(path.name)
     assert not host.refresh(), "a link to itself is as a missing file"
     assert [False, True, True] == [*seen, host.is_resolved]
+
+
+def test_a_fifo_in_its_place_blocks_nothing_and_takes_nothing_away(path: Path) -> None:
+    host = followed(path)
+    path.unlink()
+    os.mkfifo(path)
+
+    assert not host.refresh()
+    assert "cannot be read: it is a FIFO, which would block" in str(host.faults[0])
+    assert ("192.0.2.1",) == host.conf.nameservers
+    path.unlink()
+    path.write_text("nameserver 192.0.2.9\n")
+    assert host.refresh()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from ipaddress import ip_address
 
 import pytest
 
@@ -150,7 +151,9 @@ def test_every_view_that_was_made_is_known_to_the_counters() -> None:
     views.of_client("172.18.0.3")
     views.pinned(("backend",), None)
 
-    assert [views.host, views.of_client("172.18.0.3"), views.pinned(("backend",), None)] == list(views.all_made())
+    made = [views.host, views.of_client("172.18.0.3"), views.pinned(("backend",), None), views.stranger]
+
+    assert made == list(views.all_made())
 
 
 @pytest.mark.parametrize(
@@ -201,3 +204,20 @@ addresses = ["10.1.0.3"]
         networks(views.of_client(client)) for client in ("10.0.0.2", "10.1.0.2", "10.0.0.3", "10.1.0.3")
     ]
     assert [False, True] == [views.of_client(client).is_internal for client in ("10.1.0.2", "10.1.0.3")]
+
+
+def test_on_a_link_a_client_has_the_networks_whose_subnets_hold_our_addresses_there() -> None:
+    views = world()
+    client = ip_address("fe80::77")
+    subnet = next(iter(views.tables["mynet"].network.subnets))
+
+    view = views.on_link(client, (ip_address("192.0.2.1"), subnet[1]))
+    assert (["mynet"], False) == (networks(view), view.is_host)
+    for ours in ((), (ip_address("192.0.2.1"),)):
+        stranger = views.on_link(client, ours)
+        assert ([], False, True, True) == (
+            networks(stranger),
+            stranger.is_host,
+            stranger.is_internal,
+            stranger.is_stranger,
+        )

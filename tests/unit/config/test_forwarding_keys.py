@@ -52,8 +52,15 @@ def test_what_is_written_is_taken(tmp_path: Path) -> None:
         ),
         (
             'rebinding_allowed = ["."]',
-            "pydns.toml:2: forward.rebinding_allowed: the root cannot be a name here"
-            " (use letters, digits, hyphens and dots, like plex.direct)",
+            "pydns.toml:2: forward.rebinding_allowed: '.' is every name there is"
+            " (to let all pass set rebinding_guard = false; else name a domain, like plex.direct)",
+        ),
+        ('rebinding_allowed = ["*"]', "pydns.toml:2: forward.rebinding_allowed: '*' is every name there is (to let"),
+        ('rebinding_allowed = [""]', "pydns.toml:2: forward.rebinding_allowed: '' names nothing (name a domain, like"),
+        (
+            'rebinding_allowed = ["~corp"]',
+            "pydns.toml:2: forward.rebinding_allowed: '~corp' has a ~, which is systemd-resolved's"
+            " (write corp: names below it count as well, like plex.direct)",
         ),
         (
             'rebinding_allowed = ["a.*.example"]',

@@ -215,7 +215,7 @@ def test_a_wrong_value_in_the_file_that_a_flag_overrides_does_not_count(folder: 
         (
             '[forward]\nupstreams = ["quic://192.0.2.53"]\n',
             "pydns.toml:2: forward.upstreams: quic:// is no kind of upstream; there are udp://, tcp://, tls:// and"
-            " https:// (write it like 10.0.0.53 or tls://10.0.0.53#NAME)",
+            " https:// (write it like 10.0.0.53, tls://10.0.0.53#NAME or system)",
         ),
         (
             '[forward]\nresolv_conf = ""\n',

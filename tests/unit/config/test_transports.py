@@ -66,7 +66,7 @@ def test_an_upstream_that_is_none_is_refused_with_its_line(tmp_path: Path, writt
 
     assert fault.startswith("pydns.toml:2: forward.upstreams: ")
     assert said in fault
-    assert "(write it like 10.0.0.53 or tls://10.0.0.53#NAME)" in fault
+    assert "(write it like 10.0.0.53, tls://10.0.0.53#NAME or system)" in fault
 
 
 def test_the_authorities_are_read_from_a_file_beside_the_configuration(tmp_path: Path) -> None:

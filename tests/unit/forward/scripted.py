@@ -64,6 +64,13 @@ def _replies(behaviour: str, query: dns.message.Message, wire: bytes, protocol: 
             return []
         case "servfail" | "refused" | "notimp" | "formerr" | "nxdomain":
             return plain(dns.rcode.from_text(behaviour))
+        case "nosuch":
+            reply.authority.append(dns.rrset.from_text("org.", 3600, "IN", "SOA", "ns.org. root.org. 1 1 1 1 3600"))
+            return plain(dns.rcode.NXDOMAIN)
+        case "referral":
+            reply.flags &= ~dns.flags.RA
+            reply.authority.append(dns.rrset.from_text("org.", 3600, "IN", "NS", "ns.org."))
+            return plain(dns.rcode.NOERROR)
         case "badvers":
             reply.use_edns(0)
             return plain(16)

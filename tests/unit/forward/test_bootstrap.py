@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resolver.forward import bootstrap
-from resolver.forward.forwarder import Forwarder, Outcome
+from resolver.forward.forwarder import Forwarder
+from resolver.forward.outcomes import Outcome
 from resolver.forward.transports import SocketDone, own_sockets
 from resolver.forward.upstreams import Upstream, parse_upstream
 from resolver.wire.constants import EDE_NETWORK_ERROR

@@ -329,3 +329,19 @@ def test_whatever_was_accepted_can_be_kept_or_not_and_never_raises(data: st.Data
     if shared is not None and (entry := entry_of(query, shared, CacheSettings())) is not None:
         assert isinstance(verify(query, ID, entry.counted_down(10.0)), Accept)
         assert 0 < entry.ttl <= 86400
+
+
+def test_what_is_provisional_takes_the_place_of_nothing_that_is_known_and_is_never_stale() -> None:
+    cache = cached("www.example.org.")
+    query = query_of(ask("www.example.org."))
+    nothing = reply_to(query, authority=(soa(60, 2),), rcode=dns.rcode.NXDOMAIN)
+
+    for now in (30.0, 61.0):  # good, and stale
+        cache.put("www.example.org.", query, nothing, now, is_provisional=True)
+        assert [dns.rcode.NOERROR] == [entry.rcode for entry in cache.entries()]
+    cache.put("other", query, nothing, 0.0, is_provisional=True)
+    assert cache.get("other", 1.0) is not None
+    assert cache.stale("other", 3.0) is None
+    cache.put("other", query, reply_to(query, rrset(60)), 3.0, is_provisional=True)
+    assert (found := cache.get("other", 4.0)) is not None
+    assert dns.rcode.NOERROR == found.rcode

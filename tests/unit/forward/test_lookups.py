@@ -7,15 +7,19 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import dns.message
+import dns.rcode
 
 from resolver.forward import lookups as lookups_module
-from resolver.forward.cache import CacheSettings
-from resolver.forward.forwarder import Forwarder, Outcome, no_namespace
+from resolver.forward.cache import PREFETCH_AGAIN_S, CacheSettings
+from resolver.forward.forwarder import Forwarder, no_namespace
 from resolver.forward.lookups import Lookups
-from resolver.forward.policy import ForwardOptions
+from resolver.forward.outcomes import Outcome
+from resolver.forward.policy import OVERTAKING_TTL, STANDING_IN_TTL, ForwardOptions
+from resolver.forward.replies import fit
 from resolver.forward.shared import key_of
 from resolver.forward.upstreams import Upstream
-from tests.unit.forward.scripted import ScriptedServer, scripted
+from resolver.wire.query import Query, scan
+from tests.unit.forward.scripted import ScriptedServer, closed_port, scripted
 from tests.unit.forward.test_forwarder import query_of, rcode_of
 
 ONCE = ForwardOptions(attempts=1, timeout_s=0.4)
@@ -150,6 +154,32 @@ def test_a_popular_name_is_fetched_before_its_time_is_over() -> None:
     run(server, main)
 
 
+def test_a_fetch_ahead_of_time_that_fails_makes_nothing_stale_and_is_tried_again() -> None:
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        await asked(lookups, upstreams, "ok")
+        (entry,) = lookups.cache.entries()
+        for _ in range(3):
+            assert asked(lookups, upstreams, "ok").done()
+        entry.stored_at -= 0.95 * entry.ttl
+        good = lookups.forwarder.resolve
+        fails = Outcome(None, None, (22, "nobody answers"))
+        lookups.forwarder.resolve = lambda query, those, over_tcp, done, *rest: done(fails)  # type: ignore[method-assign]
+        assert asked(lookups, upstreams, "ok").done()
+        assert (1, float("-inf"), 0) == (lookups.cache.prefetches, entry.failed_at, lookups.cache.stale_hits)
+
+        entry.fetch_at -= PREFETCH_AGAIN_S
+        assert asked(lookups, upstreams, "ok").done()
+        assert 2 == lookups.cache.prefetches
+        lookups.forwarder.resolve = good  # type: ignore[method-assign]
+        entry.stored_at -= entry.ttl
+        outcome = await asked(lookups, upstreams, "ok")
+        assert (upstreams[0], None) == (outcome.upstream, outcome.ede), "its time is over, and the upstream is well"
+
+    run(server, main)
+
+
 def test_without_room_nothing_is_kept_and_everything_is_asked() -> None:
     server = ScriptedServer()
 
@@ -223,5 +253,85 @@ def test_what_was_asked_for_before_a_flush_is_not_kept_after_it() -> None:
 
         assert "NOERROR" == rcode_of(await asking)
         assert 0 == len(lookups.cache)
+
+    run(server, main)
+
+
+def test_a_negative_answer_that_overtook_an_earlier_server_gives_way_to_what_that_one_says() -> None:
+    async def main() -> None:
+        async with scripted(ScriptedServer(1), ScriptedServer(2)) as upstreams:
+            lookups = Lookups(Forwarder())
+            try:
+                first = await asked(lookups, upstreams, "slow7-nosuch")
+                assert "NXDOMAIN" == rcode_of(first)
+                assert first.reply is not None
+                assert 2 == dns.message.from_wire(first.reply).authority[0].ttl
+                assert [2] == [entry.ttl for entry in lookups.cache.entries()]
+
+                await asyncio.wait_for(until(lambda: lookups.forwarder.in_flight == 0), 5)
+
+                assert [(0, 60)] == [(entry.rcode, entry.ttl) for entry in lookups.cache.entries()]
+                second = await asked(lookups, upstreams, "slow7-nosuch")
+                assert ("NOERROR", True) == (rcode_of(second), second.is_cached)
+            finally:
+                lookups.close()
+
+    asyncio.run(main())
+
+
+def test_while_the_first_server_is_down_a_negative_answer_of_the_second_is_kept_for_seconds() -> None:
+    async def main() -> None:
+        async with scripted(ScriptedServer(2)) as (second,):
+            lookups = Lookups(Forwarder())
+            try:
+                outcome = await asked(lookups, (closed_port(), second), "ok-nosuch")
+
+                assert outcome.is_provisional
+                (entry,) = lookups.cache.entries()
+                assert dns.rcode.NXDOMAIN == entry.rcode
+                assert OVERTAKING_TTL <= entry.ttl <= STANDING_IN_TTL
+                turn_over(lookups)
+                key = key_of(query_of("ok-nosuch"), (closed_port(), second), no_namespace)
+                assert key is not None
+                assert lookups.cache.stale(key, entry.stored_at) is None
+            finally:
+                lookups.close()
+
+    asyncio.run(main())
+
+
+def test_with_no_aaaa_nobody_is_asked_for_aaaa_and_for_a_as_ever() -> None:
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        outcomes = []
+        for rtype in ("AAAA", "A"):
+            query = scan(dns.message.make_query("ok.example.org.", rtype, use_edns=0).to_wire())
+            assert isinstance(query, Query)
+            answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            options = ForwardOptions(no_aaaa=True)
+            lookups.resolve(query, upstreams, False, answered.set_result, options)
+            outcome = await answered
+            assert outcome.reply is not None
+            outcomes.append(dns.message.from_wire(fit(query, outcome.reply, 1232, outcome.ede)))
+
+        without, found = outcomes
+        assert ("NOERROR", []) == (dns.rcode.to_text(without.rcode()), without.answer)
+        assert "no-aaaa" in without.options[0].to_text()
+        assert 1 == len(found.answer)
+        assert 1 == len(server.asked)
+
+    run(server, main)
+
+
+def test_with_use_vc_a_client_on_udp_has_servers_asked_over_tcp() -> None:
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        lookups.resolve(query_of("ok"), upstreams, False, answered.set_result, ForwardOptions(over_tcp=True))
+
+        assert "NOERROR" == rcode_of(await answered)
+        assert ["tcp"] == server.protocols
 
     run(server, main)

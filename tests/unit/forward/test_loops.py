@@ -12,14 +12,15 @@ import dns.rcode
 import pytest
 
 from resolver.forward import loops as loops_module
-from resolver.forward.forwarder import Forwarder, Outcome, no_namespace
+from resolver.forward.forwarder import Forwarder, no_namespace
 from resolver.forward.lookups import Lookups
+from resolver.forward.outcomes import Outcome
 from resolver.forward.policy import ForwardOptions
 from resolver.forward.shares import Bound
 from resolver.forward.transports import own_sockets
 from resolver.forward.upstreams import Upstream
 from resolver.wire.name import fold, from_text
-from tests.unit.forward.scripted import Reply, ScriptedServer, scripted
+from tests.unit.forward.scripted import Reply, ScriptedServer, closed_port, scripted
 from tests.unit.forward.test_forwarder import query_of, rcode_of
 
 ONCE = ForwardOptions(attempts=1, timeout_s=0.4)
@@ -30,12 +31,18 @@ class Server(ScriptedServer):
     """One that leads back to `lookups` while it is told so."""
 
     lookups: Lookups | None = None
+    leads_to: tuple[Upstream, ...] | None = None
+    """Whom the asker of what comes back has asked for it; this one again when None."""
 
     def replies(self, wire: bytes, protocol: str, peer: tuple[str, int]) -> list[Reply]:
         name = dns.message.from_wire(wire).question[0].name
         if self.lookups is not None:
-            self.lookups.loops.came_back(fold(from_text(name.to_text())))
-        if name.labels[1] != b"test":
+            key = fold(from_text(name.to_text()))
+            if (probe := self.lookups.loops.awaited.get(key)) is not None:
+                upstream, inside, _ = probe.place
+                to = (upstream,) if self.leads_to is None else self.leads_to
+                self.lookups.loops.came_back(key, to, inside or no_namespace)
+        if len(name.labels[0]) != 16:
             return super().replies(wire, protocol, peer)
         self.asked.append((protocol, peer, wire))
         reply = dns.message.make_response(dns.message.from_wire(wire))
@@ -44,7 +51,7 @@ class Server(ScriptedServer):
 
     def probes(self) -> list[str]:
         questions = [dns.message.from_wire(wire).question[0] for _, _, wire in self.asked]
-        return [question.to_text() for question in questions if question.name.labels[1] == b"test"]
+        return [question.to_text() for question in questions if len(question.name.labels[0]) == 16]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -101,7 +108,7 @@ def test_a_probe_is_a_random_name_below_test_and_its_type_what_can_be_asked() ->
     async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
         lookups.loops.watch(upstreams, no_namespace)
         await until(lambda: len(server.probes()) == 1)
-        lookups.loops.watch((*upstreams, Upstream("127.0.0.3", 9)), no_namespace)
+        lookups.loops.watch(upstreams, no_namespace, "another listener")
         await until(lambda: len(server.probes()) == 2)
 
     run(main, server)
@@ -111,6 +118,45 @@ def test_a_probe_is_a_random_name_below_test_and_its_type_what_can_be_asked() ->
         label, test, _ = probe.split(".", 2)
         assert (16, "test", True) == (len(label), test, probe.endswith(" IN TXT"))
         assert int(label, 16) >= 0
+
+
+def test_a_change_has_those_probed_that_are_new_and_those_alone() -> None:
+    bad, stays, comes = Server(), Server(address="127.0.0.2"), Server(address="127.0.0.3")
+    corp = fold(from_text("corp.example."))
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        bad.lookups = lookups
+        loops = lookups.loops
+        loops.watch(upstreams[:2], no_namespace)
+        await until(lambda: len(stays.probes()) == 1 and looping(lookups, upstreams[0]) == 1)
+
+        loops.watch(upstreams, no_namespace)
+        await until(lambda: len(comes.probes()) == 1)
+        loops.watch(upstreams, no_namespace, None, {(corp,): upstreams[2:]})
+        await until(lambda: len(comes.probes()) == 2)
+
+        assert 1 == len(stays.probes())
+        assert upstreams[1:] == loops.usable(upstreams, no_namespace), "who leads back to us does so still"
+        loops.watch(upstreams[1:], no_namespace)
+        assert 0 == looping(lookups, upstreams[0])
+        loops.watch(upstreams, no_namespace)
+        await until(lambda: looping(lookups, upstreams[0]) == 1)
+        assert (1, 2) == (len(stays.probes()), len(comes.probes()))
+
+    run(main, bad, stays, comes)
+
+
+def test_our_own_questions_are_counted_nowhere() -> None:
+    server = Server()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        nobody = closed_port()
+        lookups.loops.watch((*upstreams, nobody), no_namespace)
+        await until(lambda: len(server.probes()) == 1 and lookups.forwarder.in_flight == 0)
+
+        assert [] == [each for each, stats in lookups.forwarder.stats.items() if stats.requests or stats.failures]
+
+    run(main, server)
 
 
 def test_the_same_set_is_probed_once_and_another_listener_is_another_set() -> None:
@@ -125,6 +171,62 @@ def test_the_same_set_is_probed_once_and_another_listener_is_another_set() -> No
         await until(lambda: len(server.probes()) == 2)
 
     run(main, server)
+
+
+def test_a_probe_that_comes_back_where_others_are_asked_is_no_loop() -> None:
+    """A container's own filter, which asks us: its questions go on into the world."""
+    own, world = Server(), Server(address="127.0.0.2")
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        own.lookups, own.leads_to = lookups, upstreams[1:]
+        lookups.loops.watch((), no_namespace)
+        await asked(lookups, upstreams[:1], "ok")
+        await until(lambda: len(own.probes()) == 1)
+        await asked(lookups, upstreams[:1], "ok-2")
+
+        assert 0 == looping(lookups, upstreams[0])
+        own.leads_to = ()
+        lookups.loops.watch(upstreams[:1], no_namespace)
+        await until(lambda: len(own.probes()) == 2)
+        assert upstreams[0] == (await asked(lookups, upstreams[:1], "ok-3")).upstream
+        assert 0 == looping(lookups, upstreams[0])
+
+    run(main, own, world)
+
+
+def test_a_loop_of_one_route_is_a_loop_of_its_names_alone(caplog: pytest.LogCaptureFixture) -> None:
+    bad = Server()
+    corp = fold(from_text("corp.example."))
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        bad.lookups = lookups
+        lookups.loops.watch((), no_namespace, None, {(corp, fold(from_text("corp.org."))): upstreams})
+        await until(lambda: looping(lookups, upstreams[0]) == 1)
+
+        for name in ("www.corp.example.", "corp.example.", "x.corp.org."):
+            assert () == lookups.loops.usable(upstreams, no_namespace, fold(from_text(name)))
+        assert 1 == len(bad.probes())
+        assert bad.probes()[0].endswith(".corp.example. IN TXT")
+        assert "leads back to pydns for names below corp.example. and is not asked" in caplog.text
+        bad.lookups = None
+        elsewhere = fold(from_text("www.example."))
+        assert upstreams == lookups.loops.usable(upstreams, no_namespace, elsewhere)
+
+    with caplog.at_level(logging.INFO):
+        run(main, bad)
+
+
+def test_probes_lie_where_they_are_told_to() -> None:
+    server = Server()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        lookups.loops.suffix = loops_module.SUFFIXES[1]
+        lookups.loops.watch(upstreams, no_namespace)
+        await until(lambda: len(server.probes()) == 1)
+
+    run(main, server)
+
+    assert [".example. IN TXT"] == [probe[16:] for probe in server.probes()]
 
 
 def test_when_all_lead_back_the_reason_is_said() -> None:
@@ -229,7 +331,7 @@ def test_what_is_no_probe_is_not_taken_for_one_and_nothing_is_awaited_for_ever(m
     async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
         lookups.loops.watch(upstreams, no_namespace)
         assert 1 == len(lookups.loops.awaited)
-        assert not lookups.loops.came_back(fold(from_text("0123456789abcdef.test.")))
+        assert not lookups.loops.came_back(fold(from_text("0123456789abcdef.test.")), upstreams, no_namespace)
         await until(lambda: not lookups.loops.awaited)
 
         assert 0 == looping(lookups, upstreams[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resolver.forward.failures import Failure
-from resolver.forward.memory import FOLDS_CASE_S, PROBE_MOST_S, Memory
+from resolver.forward.memory import FOLDS_CASE_S, PROBE_MOST_S, TCP_AGAIN_S, Memory
 from resolver.forward.upstreams import Upstream
 
 A, B = Upstream("192.0.2.1"), Upstream("192.0.2.2")
@@ -55,10 +55,10 @@ def test_one_slow_name_does_not_make_a_fast_server_slow() -> None:
 def test_who_answers_others_meanwhile_is_not_down() -> None:
     memory = Memory()
     memory.replied(A, 0.001, None, 10.0)
-    memory.silent(A, 0.5, overtaken=True, now=10.4)
+    memory.silent(A, 0.5, overtaken=False, now=10.4)
     assert not memory.is_down(A)
 
-    memory.silent(A, 0.5, overtaken=True, now=10.6)
+    memory.silent(A, 0.5, overtaken=False, now=10.6)
     assert memory.is_down(A)
 
 
@@ -115,25 +115,84 @@ def test_silence_counts_when_it_is_longer_than_expected(rtt_s: float | None, sil
     assert is_down == memory.is_down(A)
 
 
-def test_who_is_overtaken_thrice_in_a_row_is_down() -> None:
-    """A dead server that was fast before is never waited for 0.4 s, so that is not what gives it away."""
+def test_who_is_overtaken_thrice_and_silent_to_the_end_is_down() -> None:
     memory = replied(Memory(), 0.001, times=50)
     downs = []
-    for _ in range(3):
-        memory.silent(A, memory.patience_s(A), overtaken=True, now=20.0)
+    for now in (20.0, 21.0, 22.0):
+        memory.silent(A, 0.4, overtaken=True, now=now)
         downs.append(memory.is_down(A))
 
     assert [False, False, True] == downs
+    assert Failure.TIMEOUT is memory.of(A).last_failure
 
 
-def test_who_is_slow_of_a_sudden_is_expected_to_be_and_no_longer_hedged() -> None:
-    memory = replied(Memory(), 0.01, times=50)
-    for _ in range(2):
-        memory.silent(A, 0.06, overtaken=True, now=20.0)
+def test_who_is_overtaken_and_answers_late_is_waited_for_longer() -> None:
+    """A name that is cold takes longer than one that is in its cache."""
+    memory = replied(Memory(), 0.001, times=50)
+    for now in (20.0, 21.0):
+        memory.silent(A, 0.4, overtaken=True, now=now)
+    memory.silent(A, 0.1, overtaken=True, now=22.0)
+    assert not memory.is_down(A), "so short a silence is none"
 
+    assert 0.03 == memory.patience_s(A)
+    memory.replied(A, 0.1, None, 23.0)
     assert memory.patience_s(A) > 0.06
-    memory.silent(A, 0.03, overtaken=True, now=20.0)
-    assert not memory.is_down(A), "that is what it takes"
+    memory.silent(A, 0.4, overtaken=True, now=24.0)
+    assert 1 == memory.of(A).strikes, "the reply has cleared those before"
+
+
+@pytest.mark.parametrize("failure", [Failure.TIMEOUT, Failure.CONNECTION_REFUSED, Failure.UNREACHABLE])
+def test_what_becomes_of_tcp_is_kept_apart(failure: Failure) -> None:
+    memory = replied(Memory(), 0.001)
+    for _ in range(5):
+        memory.failed(A, failure, 20.0, over_tcp=True)
+        memory.silent(A, 2.0, overtaken=False, now=20.0, over_tcp=True)
+
+    assert (False, 0) == (memory.is_down(A), memory.of(A).strikes)
+    assert (True, False) == (memory.is_tcp_down(A, 49.0), memory.is_tcp_down(A, 20.0 + TCP_AGAIN_S))
+    memory.replied(A, 0.001, None, 21.0)
+    assert memory.is_tcp_down(A, 22.0), "that came over UDP"
+    memory.replied(A, 0.001, None, 22.0, over_tcp=True)
+    assert not memory.is_tcp_down(A, 23.0)
+
+
+def test_too_short_a_silence_over_tcp_is_none() -> None:
+    memory = Memory()
+    memory.silent(A, 0.3, overtaken=True, now=20.0, over_tcp=True)
+
+    assert not memory.is_tcp_down(A, 20.0)
+
+
+def test_a_connection_that_is_being_made_is_no_silence_of_the_server() -> None:
+    memory = replied(Memory(), 0.01)
+    memory.opened(A, 40.0)
+    memory.silent(A, 0.5, overtaken=False, now=40.5)
+    memory.opened(A, 41.0)
+    memory.silent(A, 0.4, overtaken=True, now=41.0)
+    assert (False, 0) == (memory.is_down(A), memory.of(A).strikes)
+
+    memory.silent(A, 0.5, overtaken=False, now=41.5)
+    assert memory.is_down(A), "1.5 s are enough, however many connections are tried"
+
+
+def test_on_a_connection_that_has_brought_something_silence_counts() -> None:
+    memory = Memory()
+    memory.opened(A, 9.5)
+    memory.replied(A, 0.01, None, 10.0)
+    memory.silent(A, 0.5, overtaken=False, now=10.6)
+
+    assert memory.is_down(A)
+
+
+def test_a_server_that_sends_referrals_is_lame() -> None:
+    memory = Memory()
+    for _ in range(10):
+        assert not memory.is_down(A)
+        memory.failed(A, Failure.LAME, 10.0)
+
+    assert memory.is_down(A)
+    memory.replied(A, 0.01, Failure.LAME, 11.0)
+    assert memory.is_down(A), "what a probe brings does not make it better"
 
 
 def test_a_server_that_is_down_is_probed_later_each_time_until_it_answers() -> None:

@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resolver.forward.failures import Failure, extended_error
-from resolver.forward.memory import Memory
-from resolver.forward.policy import BUDGET_S, Finish, ForwardOptions, Lookup, Send, Try, Wait
+from resolver.forward.memory import PROBE_MOST_S, Memory
+from resolver.forward.policy import BUDGET_S, OVERTAKING_TTL, STANDING_IN_TTL, ForwardOptions, Lookup
+from resolver.forward.schedule import PERSISTENT_S, RESTART_S
+from resolver.forward.steps import Finish, Send, Try, Wait
 from resolver.forward.upstreams import Transport, Upstream
 from resolver.wire.constants import FORMERR, NOERROR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL
 
 A, B, C = (Upstream(f"192.0.2.{n}") for n in (1, 2, 3))
+T, U = (Upstream(f"192.0.2.{n}", 853, transport=Transport.TLS) for n in (1, 2))
 ONCE = ForwardOptions(attempts=1)
 TWICE = ForwardOptions(attempts=2)
 
@@ -253,21 +256,61 @@ def test_a_server_that_failed_is_passed_over_while_another_may_answer() -> None:
 def test_a_server_that_was_out_of_reach_is_asked_again_when_nobody_else_is_left() -> None:
     script = Script(A, B).fail(Failure.CONNECTION_REFUSED).fail(Failure.MALFORMED)
 
-    assert [A, B, A] == [upstream for upstream, _ in script.asked]
+    assert Wait(1000.0 + 0.05) == script.step, "it may be starting"
+    assert [A, B, A] == [upstream for upstream, _ in script.sleep().asked]
     script.fail(Failure.CONNECTION_REFUSED)
-    assert [A, B, A, B] == [upstream for upstream, _ in script.asked]
+    assert [A, B, A, B] == [upstream for upstream, _ in script.asked], "that one has had its pause"
     assert (
         Finish(None, None, (23, "192.0.2.1:53 refused, 192.0.2.2:53 unreachable"))
         == script.fail(Failure.UNREACHABLE).step
     )
 
 
+def test_the_pauses_grow_and_a_second_is_all_that_a_restart_is_waited_for() -> None:
+    script = Script(A, options=ForwardOptions())
+    while not isinstance(script.step, Finish):
+        if isinstance(script.step, Wait):
+            script.sleep()
+        script.fail(Failure.CONNECTION_REFUSED)
+
+    assert [0.0, 0.05, 0.15, 0.35, 0.75, RESTART_S] == pytest.approx([one.sent_at - 1000.0 for one in script.tries])
+    assert (23, "192.0.2.1:53 refused") == script.step.ede
+
+
+def test_a_server_that_is_there_again_answers_the_query() -> None:
+    script = Script(A, options=ForwardOptions()).fail(Failure.DISCONNECTED).sleep().fail(Failure.DISCONNECTED).sleep()
+
+    assert Finish(b"yes", A, None) == script.reply(NOERROR, text=b"yes").step
+
+
+def test_a_reply_to_an_older_try_ends_a_pause() -> None:
+    script = Script(T, A, memory=knowing(0.05, T)).sleep().fail(Failure.CONNECTION_REFUSED)
+
+    assert 0.05 == script.wake_in
+    assert Finish(b"late", T, None) == script.reply(NOERROR, text=b"late", attempt=script.tries[0]).step
+
+
+def test_what_is_down_for_long_is_not_waited_for() -> None:
+    memory = Memory()
+    memory.failed(A, Failure.CONNECTION_REFUSED, 1000.0 - PERSISTENT_S)
+
+    assert isinstance(Script(A, memory=memory).fail(Failure.CONNECTION_REFUSED).step, Finish)
+
+
 def test_silence_of_a_server_that_failed_before_is_not_waited_out() -> None:
     """Kernels limit the rate of ICMP errors: the second may never come."""
-    script = Script(A).fail(Failure.UNREACHABLE)
+    script = Script(A).fail(Failure.UNREACHABLE).sleep()
 
     assert 0.4 == script.wake_in
     assert Finish(None, None, (23, "192.0.2.1:53 unreachable")) == script.sleep().step
+
+
+def test_a_lame_server_is_passed_over_and_its_referral_is_nobodys_answer() -> None:
+    script = Script(A, B).fail(Failure.LAME).reply(NOERROR, text=b"yes")
+    alone = Script(A).fail(Failure.LAME)
+
+    assert Finish(b"yes", B, None) == script.step
+    assert Finish(None, None, (23, "192.0.2.1:53 is lame: it sent a referral")) == alone.step
 
 
 def test_an_older_try_of_a_server_that_has_failed_since_is_not_waited_for() -> None:
@@ -404,7 +447,56 @@ def test_a_server_that_is_silent_over_tcp_is_asked_over_udp_the_next_time() -> N
 def test_a_client_on_tcp_never_gets_a_truncated_reply() -> None:
     script = Script(A, over_tcp=True).fail(Failure.CONNECTION_REFUSED).reply(NOERROR, tc=True)
 
-    assert Finish(None, None, (23, "192.0.2.1:53 sent a truncated reply")) == script.step
+    assert Finish(None, None, (23, "192.0.2.1:53 sent a truncated reply (and nothing over TCP)")) == script.step
+
+
+def tcp_down(upstream: Upstream) -> Memory:
+    """A memory of one that is fast, but nothing came of it over TCP just now."""
+    memory = knowing(0.001, upstream)
+    memory.silent(upstream, 0.4, overtaken=False, now=1000.0, over_tcp=True)
+    return memory
+
+
+def test_tcp_that_is_dropped_says_nothing_of_udp() -> None:
+    script = Script(A, B, over_tcp=True).sleep().sleep()
+
+    assert not script.memory.is_down(A)
+    assert script.memory.is_tcp_down(A, script.now)
+    script.reply(NOERROR)
+    truncated = Script(A, B, memory=knowing(0.001, A)).reply(NOERROR, tc=True)
+    for _ in range(10):
+        truncated = Script(A, B, memory=truncated.memory).reply(NOERROR, tc=True).sleep()
+    assert not truncated.memory.is_down(A)
+
+
+def test_while_tcp_is_in_vain_a_client_on_tcp_is_asked_for_over_udp_first() -> None:
+    script = Script(A, over_tcp=True, memory=tcp_down(A))
+
+    assert [(A, "udp"), (A, "tcp")] == script.sleep().asked, "both may be filtered"
+    assert Finish(b"big", A, None) == script.reply(NOERROR, text=b"big").step
+    assert not script.memory.is_tcp_down(A, script.now)
+
+
+def test_while_tcp_is_in_vain_what_is_truncated_costs_a_client_on_udp_no_time() -> None:
+    script = Script(A, B, memory=tcp_down(A)).reply(NOERROR, text=b"part", tc=True)
+
+    assert [(A, "udp"), (B, "udp")] == script.asked
+    assert Finish(b"part", A, None) == script.fail(Failure.MALFORMED).step
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_client_on_tcp_waits_for_an_open_try_over_tcp(is_known: bool) -> None:
+    """UDP has brought a truncated reply, which is no use to it."""
+    script = Script(A, options=ONCE, over_tcp=True, memory=tcp_down(A) if is_known else None)
+    if not is_known:
+        script.now += 0.1
+        script.lookup._send(A, False, False, script.now)
+    udp = script.newest if is_known else Try(A, False, False, script.now)
+    script.reply(NOERROR, text=b"part", tc=True, attempt=udp)
+
+    assert 1000.0 + BUDGET_S == getattr(script.step, "wake_at", None)
+    over_tcp = next(attempt for attempt in script.tries if attempt.over_tcp)
+    assert Finish(b"whole", A, None) == script.reply(NOERROR, text=b"whole", attempt=over_tcp).step
 
 
 # EDNS of our own
@@ -485,8 +577,26 @@ def test_it_is_given_when_the_first_stays_silent_or_fails(rcode: int, text: byte
     failed = Script(A, B, memory=knowing(0.001, A, B)).sleep().reply(rcode, text=text)
     failed.fail(Failure.MALFORMED, failed.tries[0])
 
-    assert Finish(text, B, None) == silent.step == failed.step
+    assert Finish(text, B, None, OVERTAKING_TTL, (A,)) == silent.step
+    assert Finish(text, B, None) == failed.step
     assert 0.4 == pytest.approx(silent.now - 1000.0)
+
+
+def test_it_is_good_for_a_while_only_when_a_server_before_is_silent_or_down() -> None:
+    beside_c = (
+        Script(A, B, C, memory=knowing(0.001, A, B, C)).sleep().fail(Failure.MALFORMED).reply(NXDOMAIN, text=b"no")
+    )
+    refused = Script(A, B).fail(Failure.CONNECTION_REFUSED).reply(NXDOMAIN, text=b"no")
+    said_servfail = Script(A, B).reply(SERVFAIL).reply(NXDOMAIN, text=b"no")
+    positive = Script(A, B, memory=down(A)).reply(NOERROR, text=b"yes")
+    by_turns = Script(A, B, options=ForwardOptions(order="rotate"), memory=down(A)).reply(NXDOMAIN, text=b"no")
+
+    assert Finish(b"no", C, None, OVERTAKING_TTL, (A,)) == beside_c.sleep().step
+    assert Finish(b"no", B, None, OVERTAKING_TTL) == refused.step
+    assert Finish(b"no", B, None) == said_servfail.step
+    assert Finish(b"yes", B, None) == positive.step
+    assert Finish(b"no", B, None) == by_turns.step
+    assert STANDING_IN_TTL == PROBE_MOST_S
 
 
 def test_a_positive_answer_of_the_second_is_given_at_once() -> None:
@@ -500,18 +610,23 @@ def test_nothing_by_the_second_counts_where_the_first_was_down_or_the_order_is_a
     fastest = Script(A, B, memory=memory, options=ForwardOptions(order="fastest")).sleep().reply(NXDOMAIN)
 
     assert isinstance(fastest.step, Finish)
-    assert Finish(b"no", B, None) == Script(A, B, memory=down(A)).reply(NXDOMAIN, text=b"no").step
+    memory = down(A)
+    ttls = []
+    for _ in range(8):
+        step = Script(A, B, memory=memory).reply(NXDOMAIN, text=b"no").step
+        assert isinstance(step, Finish)
+        ttls.append(step.ttl_at_most)
+        memory.health[A].probed(1000.0)
+
+    assert [2, 2, 2, 4, 8, 16, STANDING_IN_TTL, STANDING_IN_TTL] == ttls, "until it is probed"
 
 
 # Upstreams on streams
 
 
-T, U = (Upstream(f"192.0.2.{n}", 853, transport=Transport.TLS) for n in (1, 2))
-
-
 @pytest.mark.parametrize("over_tcp", [False, True])
 def test_a_server_on_a_stream_is_asked_on_its_stream_alone(over_tcp: bool) -> None:
-    script = Script(T, over_tcp=over_tcp).fail(Failure.DISCONNECTED)
+    script = Script(T, over_tcp=over_tcp).fail(Failure.DISCONNECTED).sleep()
 
     assert [(T, "udp"), (T, "udp")] == script.asked, "not over TCP: its transport is its own"
     script.fail(Failure.DISCONNECTED)
@@ -550,7 +665,7 @@ def test_a_server_that_cannot_prove_who_it_is_is_down_and_asked_no_more(failure:
 
     assert script.memory.is_down(T)
     assert [T, A] == [attempt.upstream for attempt in script.tries]
-    script.fail(Failure.CONNECTION_REFUSED).fail(Failure.CONNECTION_REFUSED)
+    script.fail(Failure.CONNECTION_REFUSED).sleep().fail(Failure.CONNECTION_REFUSED)
     assert [T, A, A] == [attempt.upstream for attempt in script.tries]
 
 

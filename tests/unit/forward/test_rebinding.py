@@ -10,8 +10,9 @@ import dns.message
 import dns.rrset
 import pytest
 
-from resolver.forward.forwarder import Forwarder, Outcome
+from resolver.forward.forwarder import Forwarder
 from resolver.forward.lookups import Lookups
+from resolver.forward.outcomes import Outcome
 from resolver.forward.rebinding import LOG_EVERY_S, RebindingGuard
 from resolver.forward.upstreams import Upstream
 from resolver.wire.query import Query

@@ -6,13 +6,14 @@ import dns.edns
 import dns.flags
 import dns.message
 import dns.name
+import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from resolver.forward.replies import Accept, Fail, Ignore, fit, upstream_query, verify
+from resolver.forward.replies import Accept, Fail, Ignore, fit, is_referral, upstream_query, verify
 from resolver.wire.constants import AD, CD, QR, RA, RD, TC
 from resolver.wire.query import Query, scan
 
@@ -361,6 +362,7 @@ def check(query: Query, reply: bytes, limit: int) -> None:
     if isinstance(verify(query, ID, reply), Accept):
         fitted = fit(query, reply, limit)
 
+        assert is_referral(query, reply) in (False, True)
         assert len(fitted) <= limit
         assert query.wire[:2] == fitted[:2]
         assert query.wire[12 : query.question_end] == fitted[12 : query.question_end]
@@ -484,3 +486,43 @@ def test_options_that_are_between_the_client_and_us_go_no_further() -> None:
 
     assert [unknown] == list(sent.options)
     assert 1232 == sent.payload
+
+
+def said(*records: str, flags: str = "QR RD", rcode: int = 0, asked: str = "RD") -> tuple[Query, bytes]:
+    """A query with flags, and a reply with flags whose authority section these records are."""
+    message = dns.message.make_query("www.example.org.", "A", flags=dns.flags.from_text(asked))
+    reply = dns.message.make_response(message)
+    reply.flags = dns.flags.from_text(flags)
+    reply.set_rcode(dns.rcode.Rcode.make(rcode))
+    for record in records:
+        section, text = (reply.answer, record[1:]) if record.startswith("=") else (reply.authority, record)
+        owner, rtype, rdata = text.split(None, 2)
+        section.append(dns.rrset.from_text(owner, 60, "IN", rtype, rdata))
+    query = scan(message.to_wire())
+    assert isinstance(query, Query)
+    return query, reply.to_wire()
+
+
+_SENT_ON = "org. NS ns.org."
+
+
+@pytest.mark.parametrize(
+    ("query_and_reply", "expected"),
+    [
+        (said(_SENT_ON), True),
+        (said(". NS a.root-servers.net.", "example.org. DS 1 8 2 " + "00" * 32), True),
+        (said(_SENT_ON, flags="QR RD RA"), False),
+        (said(_SENT_ON, flags="QR AA RD"), False),
+        (said(_SENT_ON, flags="QR TC RD"), False),
+        (said(_SENT_ON, rcode=3), False),
+        (said(_SENT_ON, asked=""), False),
+        (said(_SENT_ON, "org. SOA ns.org. root.org. 1 2 3 4 5"), False),
+        (said("=www.example.org. CNAME b.example.", _SENT_ON), False),
+        (said("org. SOA ns.org. root.org. 1 2 3 4 5"), False),
+        (said(), False),
+    ],
+)
+def test_a_referral_neither_answers_nor_says_that_there_is_nothing(
+    query_and_reply: tuple[Query, bytes], expected: bool
+) -> None:
+    assert expected == is_referral(*query_and_reply)

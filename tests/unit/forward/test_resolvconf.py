@@ -129,3 +129,12 @@ def test_a_multicast_or_broadcast_address_is_no_server(word: str) -> None:
     conf = parse(f"nameserver {word}\nnameserver 192.0.2.1\n")
 
     assert (("192.0.2.1",), (word,)) == (conf.nameservers, conf.invalid_nameservers)
+
+
+def test_use_vc_and_no_aaaa_are_heeded() -> None:
+    conf = parse("nameserver 192.0.2.1\noptions use-vc no-aaaa\n")
+
+    assert (True, True) == (conf.use_vc, conf.no_aaaa)
+    assert (False, False) == (ResolvConf().use_vc, ResolvConf().no_aaaa)
+    options = ForwardOptions.of(conf)
+    assert (True, True) == (options.over_tcp, options.no_aaaa)

@@ -13,6 +13,7 @@ import dns.message
 import dns.rcode
 import pytest
 
+from resolver.forward import system
 from resolver.forward.failures import Failure
 from resolver.forward.memory import Memory
 from resolver.forward.system import SystemResolver
@@ -53,11 +54,14 @@ class Gate:
     def __init__(self) -> None:
         self.entered: list[bytes] = []
         self.opened = threading.Event()
+        self.free: dict[bytes, threading.Event] = {}
+        """What lets one name go on alone."""
 
     def getaddrinfo(self, name: bytes, *_: Any) -> list[tuple[Any, ...]]:
         self.entered.append(name)
-        assert self.opened.wait(WITHIN_S)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))]
+        assert self.free.get(name, self.opened).wait(WITHIN_S)
+        v4 = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))
+        return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 0, 0, 0)), v4]
 
 
 @contextmanager
@@ -67,7 +71,8 @@ def gate() -> Iterator[Gate]:
     try:
         yield made
     finally:
-        made.opened.set()
+        for event in (made.opened, *made.free.values()):
+            event.set()
 
 
 def wire(name: str, rtype: str = "A", **options: Any) -> bytes:
@@ -136,7 +141,7 @@ def test_calls_that_hang_hold_so_many_threads_and_no_more() -> None:
             resolver = SystemResolver(asyncio.get_running_loop(), 3, 2, Calls(held.getaddrinfo))
             heard = [Heard() for _ in range(7)]
             for number, one in enumerate(heard):
-                resolver.open(wire(f"n{number}.example."), one)
+                resolver.open(wire(f"n{number}.example."), one, number)
             await until(lambda: len(held.entered) == 3 and heard[6].is_told)
             assert (resolver.busy, resolver.queued) == (3, 2)
             assert [one.failures for one in heard] == [[], [], [], [], [], [Failure.BUSY], [Failure.BUSY]]
@@ -159,8 +164,8 @@ def test_what_nobody_asks_for_any_more_leaves_the_queue() -> None:
         with gate() as held:
             resolver = SystemResolver(asyncio.get_running_loop(), 1, 2, Calls(held.getaddrinfo))
             heard = [Heard() for _ in range(4)]
-            first, second, third = (resolver.open(wire(f"n{n}.example."), heard[n]) for n in range(3))
-            also = resolver.open(wire("n2.example."), heard[3])
+            first, second, third = (resolver.open(wire(f"n{n}.example."), heard[n], n) for n in range(3))
+            also = resolver.open(wire("n2.example."), heard[3], 2)
             second.close()
             third.close()
             first.close()
@@ -197,8 +202,168 @@ def test_a_listener_may_close_others_while_it_is_told() -> None:
     run(main)
 
 
+def test_a_and_aaaa_and_whatever_else_of_a_local_name_are_one_call() -> None:
+    async def main() -> None:
+        with gate() as held:
+            resolver = SystemResolver(asyncio.get_running_loop(), calls=Calls(held.getaddrinfo))
+            heard = {rtype: Heard() for rtype in ("A", "AAAA", "TXT")}
+            for rtype, one in heard.items():
+                resolver.open(wire("a.local.", rtype), one)
+            await until(lambda: held.entered)
+            held.opened.set()
+            await until(lambda: all(one.is_told for one in heard.values()))
+            assert held.entered == [b"a.local"]
+            assert {rtype: one.answers for rtype, one in heard.items()} == {
+                "A": ["192.0.2.1"],
+                "AAAA": ["2001:db8::1"],
+                "TXT": [],
+            }
+            assert {one.replies[0].rcode() for one in heard.values()} == {dns.rcode.NOERROR}
+            resolver.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize(("kept_s", "calls"), [(3600.0, 1), (0.0, 2)])
+def test_what_was_found_serves_the_other_family_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch, kept_s: float, calls: int
+) -> None:
+    monkeypatch.setattr(system, "KEPT_S", kept_s)
+
+    async def main() -> None:
+        with gate() as held:
+            held.opened.set()
+            resolver = SystemResolver(asyncio.get_running_loop(), calls=Calls(held.getaddrinfo))
+            answers = []
+            for rtype in ("A", "AAAA"):
+                heard = Heard()
+                resolver.open(wire("a.example.", rtype), heard)
+                assert not heard.is_told
+                await until(lambda heard=heard: heard.is_told)  # type: ignore[misc]
+                answers += heard.answers
+            assert (answers, len(held.entered)) == (["192.0.2.1", "2001:db8::1"], calls)
+            resolver.close()
+
+    run(main)
+
+
+def test_of_ever_so_many_names_what_was_found_is_not_kept() -> None:
+    async def main() -> None:
+        with gate() as held:
+            held.opened.set()
+            resolver = SystemResolver(asyncio.get_running_loop(), calls=Calls(held.getaddrinfo))
+            for number in range(1000):
+                heard = Heard()
+                resolver.open(wire(f"n{number}.example."), heard)
+                await until(lambda heard=heard: heard.is_told)  # type: ignore[misc]
+            assert len(resolver._kept) <= 512
+            resolver.close()
+
+    run(main)
+
+
+def test_a_client_whose_look_ups_hang_takes_no_more_than_half_of_the_threads() -> None:
+    """And what it has given up goes on counting: another client is answered, it is not until a thread is back."""
+
+    async def main() -> None:
+        with gate() as held:
+            resolver = SystemResolver(asyncio.get_running_loop(), 8, 100, Calls(held.getaddrinfo))
+            greedy = [resolver.open(wire(f"slow{n}.example."), Heard(), "greedy") for n in range(40)]
+            await until(lambda: len(held.entered) == 4)
+            assert (resolver.busy, resolver.queued) == (4, 36)
+            held.free[b"fast.example"] = threading.Event()
+            held.free[b"fast.example"].set()
+            heard = Heard()
+            resolver.open(wire("fast.example."), heard, "modest")
+            await until(lambda: heard.is_told)
+            assert heard.answers == ["192.0.2.1"]
+
+            for exchange in greedy:
+                exchange.close()
+            assert (resolver.busy, resolver.queued) == (4, 0)
+            late = Heard()
+            resolver.open(wire("fast2.example."), late, "greedy")
+            assert (resolver.busy, resolver.queued) == (4, 1)
+            held.opened.set()
+            await until(lambda: late.is_told)
+            assert held.entered[5:] == [b"fast2.example"]
+            await until(lambda: resolver.busy == 0)
+            resolver.close()
+
+    run(main)
+
+
+def test_whoever_holds_the_fewest_threads_has_the_next_one_and_these_in_turn() -> None:
+    async def main() -> None:
+        with gate() as held:
+            resolver = SystemResolver(asyncio.get_running_loop(), 1, 100, Calls(held.getaddrinfo))
+            heard = []
+            for client, names in (("one", "abc"), ("two", "de"), ("three", "f")):
+                for name in names:
+                    heard.append(Heard())
+                    resolver.open(wire(f"{name}.example."), heard[-1], client)
+            assert (resolver.busy, resolver.queued) == (1, 5)
+            held.opened.set()
+            await until(lambda: all(one.is_told for one in heard))
+            assert b"".join(name[:1] for name in held.entered) == b"adfbec"
+            assert (resolver.busy, resolver.queued) == (0, 0)
+            resolver.close()
+
+    run(main)
+
+
+def test_the_queue_has_room_for_who_comes_next() -> None:
+    async def main() -> None:
+        with gate() as held:
+            resolver = SystemResolver(asyncio.get_running_loop(), 1, 10, Calls(held.getaddrinfo))
+            greedy = [Heard() for _ in range(20)]
+            for number, one in enumerate(greedy):
+                resolver.open(wire(f"n{number}.example."), one, "greedy")
+            other = Heard()
+            resolver.open(wire("other.example."), other, "other")
+            await until(lambda: greedy[-1].is_told)
+            assert sum(one.failures == [Failure.BUSY] for one in greedy) == 20 - 1 - 5
+            assert resolver.queued == 6
+            held.opened.set()
+            await until(lambda: other.is_told)
+            assert other.answers == ["192.0.2.1"]
+            assert held.entered[1] == b"other.example"
+            await until(lambda: resolver.busy == 0)
+            resolver.close()
+
+    run(main)
+
+
+def test_nobody_waits_behind_anothers_queue_for_what_both_ask() -> None:
+    """The first of the two that gets a thread asks for both."""
+
+    async def main() -> None:
+        with gate() as held:
+            resolver = SystemResolver(asyncio.get_running_loop(), 4, 100, Calls(held.getaddrinfo))
+            for number in range(10):
+                resolver.open(wire(f"slow{number}.example."), Heard(), "greedy")
+            first, second, third = Heard(), Heard(), Heard()
+            held.free[b"same.example"] = threading.Event()
+            gone = resolver.open(wire("same.example."), first, "greedy")
+            resolver.open(wire("same.example.", "AAAA"), third, "greedy")
+            assert (resolver.busy, resolver.queued) == (2, 9)
+            resolver.open(wire("same.example."), second, "modest")
+            assert (resolver.busy, resolver.queued) == (3, 8)
+            gone.close()
+            held.free[b"same.example"].set()
+            await until(lambda: second.is_told and third.is_told)
+            assert (first.is_told, second.answers, third.answers) == (False, ["192.0.2.1"], ["2001:db8::1"])
+            assert held.entered.count(b"same.example") == 1
+            held.opened.set()
+            await until(lambda: resolver.busy == 0)
+            resolver.close()
+
+    run(main)
+
+
 @pytest.mark.parametrize(
-    ("name", "rtype"), [("x.example.", "MX"), ("a\\000b.example.", "A"), (".", "AAAA"), ("x.example.", "PTR")]
+    ("name", "rtype"),
+    [("x.example.", "MX"), ("a\\000b.example.", "A"), (".", "AAAA"), ("x.example.", "PTR"), ("xlocal.", "MX")],
 )
 def test_what_it_cannot_be_asked_is_answered_without_a_thread(name: str, rtype: str) -> None:
     async def main() -> None:
@@ -209,6 +374,19 @@ def test_what_it_cannot_be_asked_is_answered_without_a_thread(name: str, rtype: 
         await until(lambda: heard.is_told)
         assert heard.replies[0].rcode() == dns.rcode.SERVFAIL
         assert "cannot be asked" in str(heard.replies[0].extended_errors()[0].text)
+        assert resolver.busy == 0
+        resolver.close()
+
+    run(main)
+
+
+def test_a_name_of_multicast_dns_that_is_no_host_name_does_not_exist() -> None:
+    async def main() -> None:
+        resolver = SystemResolver(asyncio.get_running_loop(), calls=Calls())
+        heard = Heard()
+        resolver.open(wire("my\\032printer._ipp._tcp.local.", "SRV"), heard)
+        await until(lambda: heard.is_told)
+        assert heard.replies[0].rcode() == dns.rcode.NXDOMAIN
         assert resolver.busy == 0
         resolver.close()
 

@@ -25,6 +25,7 @@ from resolver.forward.system_names import (
     ask_of,
     cannot_ask,
     look_up,
+    names_last,
     reply_of,
     take_names_as_they_are,
     without_system,
@@ -52,19 +53,19 @@ def query_of(name: str, rtype: str = "A", **options: Any) -> Query:
 
 
 class Service(dict[Any, Any]):
-    """What the calls return or raise, by name and family or by address; what is missing does not exist."""
+    """What the calls return or raise, by name or by address; what is missing does not exist."""
 
     def calls(self) -> Calls:
         return Calls(self._getaddrinfo, self._getnameinfo)
 
     def _getaddrinfo(self, name: bytes, service: None, family: int, kind: int) -> list[tuple[Any, ...]]:
-        assert (service, kind) == (None, socket.SOCK_STREAM)
-        said = self.get((name.decode(), family), socket.EAI_NONAME)
+        assert (service, family, kind) == (None, socket.AF_UNSPEC, socket.SOCK_STREAM)
+        said = self.get(name.decode(), socket.EAI_NONAME)
         if isinstance(said, Exception):
             raise said
         if isinstance(said, int):
             raise socket.gaierror(said, os.strerror(0))
-        return [(family, socket.SOCK_STREAM, 6, "", (address, 0)) for address in said]
+        return [(V6 if ":" in one else V4, socket.SOCK_STREAM, 6, "", (one, 0)) for one in said]
 
     def _getnameinfo(self, address: tuple[str, int], flags: int) -> tuple[str, str]:
         assert flags == socket.NI_NAMEREQD
@@ -79,13 +80,13 @@ class Service(dict[Any, Any]):
 @pytest.mark.parametrize(
     ("name", "qtype", "asked"),
     [
-        ("WWW.Example.", A, Ask("www.example", V4)),
-        ("printer.local.", AAAA, Ask("printer.local", V6)),
-        ("_http._tcp.example.", A, Ask("_http._tcp.example", V4)),
-        ("xn--bcher-kva.example.", A, Ask("xn--bcher-kva.example", V4)),
-        ("single.", A, Ask("single", V4)),
-        ("7.2.0.192.in-addr.arpa.", PTR, Ask("192.0.2.7", None)),
-        (dns.reversename.from_address("2001:db8::7").to_text(), PTR, Ask("2001:db8::7", None)),
+        ("WWW.Example.", A, Ask("www.example")),
+        ("printer.local.", AAAA, Ask("printer.local")),
+        ("_http._tcp.example.", A, Ask("_http._tcp.example")),
+        ("xn--bcher-kva.example.", A, Ask("xn--bcher-kva.example")),
+        ("single.", A, Ask("single")),
+        ("7.2.0.192.in-addr.arpa.", PTR, Ask("192.0.2.7", True)),
+        (dns.reversename.from_address("2001:db8::7").to_text(), PTR, Ask("2001:db8::7", True)),
         ("2.0.192.in-addr.arpa.", PTR, None),
         ("x.7.2.0.192.in-addr.arpa.", PTR, None),
         ("www.example.", PTR, None),
@@ -103,18 +104,38 @@ def test_what_the_name_service_is_asked(name: str, qtype: int, asked: Ask | None
     assert ask_of(key_of(name), qtype) == asked
 
 
-def test_addresses_come_in_the_order_of_the_name_service_each_once() -> None:
-    service = Service({("a.example", V4): ["192.0.2.2", "192.0.2.1", "192.0.2.2"]})
-    found = look_up(Ask("a.example", V4), service.calls())
-    assert found.rdatas == (bytes((192, 0, 2, 2)), bytes((192, 0, 2, 1)))
+def test_addresses_come_in_the_order_of_the_name_service_each_once_and_by_family() -> None:
+    said = ["192.0.2.2", "2001:db8::2", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"]
+    found = look_up(Ask("a.example"), Service({"a.example": said}).calls())
     assert found.rcode == NOERROR
+    assert found.rdatas[A] == (bytes((192, 0, 2, 2)), bytes((192, 0, 2, 1)))
+    assert found.rdatas[AAAA] == (socket.inet_pton(V6, "2001:db8::2"), socket.inet_pton(V6, "2001:db8::1"))
+
+
+@pytest.mark.parametrize(("said", "rtype"), [("192.0.2.7", "AAAA"), ("2001:db8::7", "A"), ("192.0.2.7", "MX")])
+def test_what_has_addresses_of_the_other_family_only_is_nodata(said: str, rtype: str) -> None:
+    found = look_up(Ask("a.example"), Service({"a.example": [said]}).calls())
+    reply = dns.message.from_wire(reply_of(query_of("a.example.", rtype), found))
+    assert (reply.rcode(), reply.answer, reply.authority) == (dns.rcode.NOERROR, [], [])
 
 
 def test_an_address_with_a_scope_of_the_hosts_is_left_out() -> None:
-    service = Service({("p.local", V6): ["fe80::1%eth0", "2001:db8::1"], ("q.local", V6): ["fe80::2%eth0"]})
-    assert look_up(Ask("p.local", V6), service.calls()).rdatas == (socket.inet_pton(V6, "2001:db8::1"),)
-    nothing = look_up(Ask("q.local", V6), service.calls())
-    assert (nothing.rcode, nothing.rdatas) == (NOERROR, ())
+    service = Service({"p.local": ["fe80::1%eth0", "2001:db8::1", "192.0.2.1"], "q.local": ["fe80::2%2"]})
+    found = look_up(Ask("p.local"), service.calls())
+    assert (found.rdatas[A], found.rdatas[AAAA]) == ((bytes((192, 0, 2, 1)),), (socket.inet_pton(V6, "2001:db8::1"),))
+    nothing = look_up(Ask("q.local"), service.calls())
+    assert (nothing.rcode, nothing.rdatas[A], nothing.rdatas[AAAA]) == (NOERROR, (), ())
+
+
+def test_an_address_of_another_family_is_nobodys() -> None:
+    def getaddrinfo(*_: Any) -> list[tuple[Any, ...]]:
+        return [
+            (socket.AF_UNIX, socket.SOCK_STREAM, 0, "", "/run/x"),
+            (V4, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0)),
+        ]
+
+    found = look_up(Ask("a.example"), Calls(getaddrinfo))
+    assert (found.rdatas[A], found.rdatas[AAAA]) == ((bytes((192, 0, 2, 1)),), ())
 
 
 @pytest.mark.parametrize(
@@ -128,64 +149,48 @@ def test_an_address_with_a_scope_of_the_hosts_is_left_out() -> None:
         (socket.EAI_MEMORY, SERVFAIL, True),
         (socket.EAI_SYSTEM, SERVFAIL, True),
         (OSError(24, "Too many open files"), SERVFAIL, True),
-        (UnicodeError("label too long"), SERVFAIL, True),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("ask", [Ask("x.example", V4), Ask("x.example", V6), Ask("192.0.2.7", None)], ids=str)
+@pytest.mark.parametrize("ask", [Ask("x.example"), Ask("192.0.2.7", True)], ids=str)
 def test_each_error_has_its_rcode(ask: Ask, error: Any, rcode: int, has_reason: bool) -> None:
-    service = Service({(ask.name, ask.family) if ask.family else ask.name: error})
-    found = look_up(ask, service.calls())
-    assert (found.rcode, found.rdatas, found.ede is not None) == (rcode, (), has_reason)
+    found = look_up(ask, Service({ask.name: error}).calls())
+    assert (found.rcode, dict(found.rdatas), found.ede is not None) == (rcode, {}, has_reason)
 
 
-@pytest.mark.parametrize(
-    ("other", "rcode"),
-    [
-        (["2001:db8::1"], NOERROR),
-        (socket.EAI_NONAME, NXDOMAIN),
-        (socket.EAI_NODATA, NOERROR),
-        (socket.EAI_AGAIN, SERVFAIL),
-    ],
-)
-def test_a_name_without_this_kind_of_address_is_denied_only_when_it_has_none_of_the_other(
-    other: Any, rcode: int
-) -> None:
-    service = Service({("x.example", V6): other})
-    assert look_up(Ask("x.example", V4), service.calls()).rcode == rcode
+def test_an_address_that_is_no_text_is_a_failure() -> None:
+    found = look_up(Ask("x.example"), Service({"x.example": UnicodeError("label too long")}).calls())
+    assert (found.rcode, found.ede is not None) == (SERVFAIL, True)
 
 
 @pytest.mark.parametrize("name", ["1.2.3.4", "1.2", "127.1", "0x7f.1", "2130706433", "0177.0.0.1"])
 def test_what_only_looks_like_an_address_does_not_exist_and_is_not_asked_for(name: str) -> None:
-    service = Service({(name, family): AssertionError("it was asked for") for family in (V4, V6)})
-    assert look_up(Ask(name, V4), service.calls()).rcode == NXDOMAIN
-    assert look_up(Ask(name, V6), service.calls()).rcode == NXDOMAIN
+    service = Service({name: AssertionError("it was asked for")})
+    assert look_up(Ask(name), service.calls()).rcode == NXDOMAIN
 
 
 @pytest.mark.parametrize("name", ["1.2.3.4.5", "a.1", "300.300.300.300", "1e2"])
 def test_what_does_not_look_like_an_address_is_asked_for(name: str) -> None:
-    assert look_up(Ask(name, V4), Service({(name, V4): ["192.0.2.1"]}).calls()).rdatas == (bytes((192, 0, 2, 1)),)
+    assert look_up(Ask(name), Service({name: ["192.0.2.1"]}).calls()).rdatas[A] == (bytes((192, 0, 2, 1)),)
 
 
 def test_the_name_of_an_address() -> None:
-    found = look_up(Ask("192.0.2.7", None), Service({"192.0.2.7": "Seven.example"}).calls())
+    found = look_up(Ask("192.0.2.7", True), Service({"192.0.2.7": "Seven.example"}).calls())
     reply = dns.message.from_wire(reply_of(query_of("7.2.0.192.in-addr.arpa.", "PTR"), found))
     assert [rdata.to_text() for rrset in reply.answer for rdata in rrset] == ["Seven.example."]
 
 
-@pytest.mark.parametrize("name", ["not a name", "a..b", "bücher.example", "x" * 64])
-def test_a_name_that_is_none_of_dns_is_a_failure(name: str) -> None:
-    found = look_up(Ask("192.0.2.7", None), Service({"192.0.2.7": name}).calls())
-    assert found.rcode == SERVFAIL
-    assert found.ede is not None
-    assert found.ede[1].isascii()
+@pytest.mark.parametrize("name", ["not a name", "a..b", "bücher.example", "x" * 64, "", UnicodeError("no text")])
+def test_a_name_that_is_none_of_dns_is_nobodys(name: str | Exception) -> None:
+    found = look_up(Ask("192.0.2.7", True), Service({"192.0.2.7": name}).calls())
+    assert (found.rcode, found.ede) == (NXDOMAIN, None)
 
 
 @pytest.mark.parametrize("edns", [None, 0])
 @pytest.mark.parametrize("said", [["192.0.2.1", "192.0.2.2"], socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_AGAIN])
 def test_every_reply_is_one_that_a_forwarder_accepts(said: Any, edns: int | None) -> None:
     query = query_of("wWw.ExAmple.", use_edns=edns)
-    wire = reply_of(query, look_up(Ask("www.example", V4), Service({("www.example", V4): said}).calls()))
+    wire = reply_of(query, look_up(Ask("www.example"), Service({"www.example": said}).calls()))
     accepted = verify(query, int.from_bytes(query.wire[:2], "big"), wire)
     assert isinstance(accepted, Accept)
     reply = dns.message.from_wire(wire)
@@ -202,7 +207,7 @@ def test_every_reply_is_one_that_a_forwarder_accepts(said: Any, edns: int | None
 def test_more_addresses_than_one_message_holds_are_no_exception() -> None:
     many = [f"2001:db8::{number:x}" for number in range(1, 4000)]
     query = query_of("many.example.", "AAAA")
-    wire = reply_of(query, look_up(Ask("many.example", V6), Service({("many.example", V6): many}).calls()))
+    wire = reply_of(query, look_up(Ask("many.example"), Service({"many.example": many}).calls()))
     assert isinstance(verify(query, int.from_bytes(query.wire[:2], "big"), wire), Accept)
     assert dns.message.from_wire(wire).flags & dns.flags.TC
 
@@ -233,12 +238,11 @@ def test_no_name_is_an_exception(labels: list[bytes], qtype: int, said: Any) -> 
     else:
         assert asked.name.isascii()
         is_addresses = isinstance(said, list)
-        if asked.family is not None:
-            addresses = ["192.0.2.1" if asked.family == V4 else "2001:db8::1"]
-            said = addresses if is_addresses or isinstance(said, str) else said
-            found = look_up(asked, Service({(asked.name, asked.family): said}).calls())
-        else:
-            found = look_up(asked, Service({asked.name: "a.example" if is_addresses else said}).calls())
+        if asked.is_address:
+            said = "a.example" if is_addresses else said
+        elif isinstance(said, str):
+            said = ["192.0.2.1", "2001:db8::1"]
+        found = look_up(asked, Service({asked.name: said}).calls())
     assert isinstance(verify(query, 7, reply_of(query, found)), Accept)
 
 
@@ -247,9 +251,15 @@ def test_no_name_is_an_exception(labels: list[bytes], qtype: int, said: Any) -> 
     [
         ((SYSTEM,), "x.example.", A, (SERVER,), (SYSTEM,)),
         ((SYSTEM, OTHER), "x.example.", A, (SERVER,), (SYSTEM, OTHER)),
-        ((SYSTEM, OTHER), "x.example.", TXT, (SERVER,), (OTHER,)),
-        ((SYSTEM,), "x.example.", TXT, (SERVER,), (SERVER,)),
+        ((SYSTEM, OTHER), "x.example.", TXT, (SERVER,), (OTHER, SYSTEM)),
+        ((SYSTEM,), "x.example.", TXT, (SERVER,), (SERVER, SYSTEM)),
+        ((SYSTEM,), "x.example.", PTR, (SERVER,), (SERVER, SYSTEM)),
         ((SYSTEM,), "a\\000.example.", A, (SERVER,), (SERVER,)),
+        ((SYSTEM, OTHER), "printer.local.", TXT, (SERVER,), (SYSTEM,)),
+        ((SYSTEM, OTHER), "printer.local.", A, (SERVER,), (SYSTEM, OTHER)),
+        ((SYSTEM,), "a\\032b._ipp._tcp.LOCAL.", 33, (SERVER,), (SYSTEM,)),
+        ((OTHER,), "printer.local.", TXT, (SERVER,), (OTHER,)),
+        ((SYSTEM,), "x.notlocal.", TXT, (SERVER,), (SERVER, SYSTEM)),
         ((SYSTEM,), "x.example.", TXT, (), (SYSTEM,)),
         ((OTHER,), "x.example.", TXT, (SERVER,), (OTHER,)),
         ((), "x.example.", TXT, (SERVER,), ()),
@@ -265,10 +275,30 @@ def test_who_is_asked_in_its_place(
     assert without_system(upstreams, key_of(name), qtype, servers) == asked
 
 
+@pytest.mark.parametrize(
+    ("upstreams", "name", "qtype", "is_last"),
+    [
+        ((SERVER, SYSTEM), "x.example.", TXT, True),
+        ((SERVER, SYSTEM), "x.example.", PTR, True),
+        ((SERVER, SYSTEM), "x.example.", A, False),
+        ((SERVER, SYSTEM), "7.2.0.192.in-addr.arpa.", PTR, False),
+        ((SERVER, OTHER), "x.example.", TXT, False),
+        ((SYSTEM,), "x.example.", TXT, False),
+        ((), "x.example.", TXT, False),
+    ],
+)
+def test_whether_the_name_service_has_the_last_word(
+    upstreams: tuple[Upstream, ...], name: str, qtype: int, is_last: bool
+) -> None:
+    query = scan(b"\0\7\1\0\0\1" + bytes(6) + key_of(name) + bytes((0, qtype, 0, 1)))
+    assert isinstance(query, Query)
+    assert names_last(upstreams, query) is is_last
+
+
 def test_the_operators_own_options_of_the_c_library_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCALDOMAIN", "corp.example")
-    monkeypatch.setenv("RES_OPTIONS", "timeout:1")
+    monkeypatch.setenv("RES_OPTIONS", "edns0 timeout:30")
     take_names_as_they_are()
     take_names_as_they_are()
     assert os.environ["LOCALDOMAIN"] == ""
-    assert os.environ["RES_OPTIONS"] == "timeout:1 ndots:15"
+    assert os.environ["RES_OPTIONS"] == "edns0 timeout:30 ndots:15 timeout:1 attempts:2"  # the last one counts

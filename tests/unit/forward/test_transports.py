@@ -12,7 +12,8 @@ import dns.message
 import pytest
 
 from resolver.forward.failures import Failure
-from resolver.forward.forwarder import Forwarder, Outcome
+from resolver.forward.forwarder import Forwarder
+from resolver.forward.outcomes import Outcome
 from resolver.forward.policy import DEFAULT_OPTIONS, ForwardOptions
 from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Transport, Upstream

@@ -140,6 +140,23 @@ def test_a_change_of_a_file_is_told(folder: Path, change: Callable[[Path], None]
     run(folder / "a.toml", scenario)
 
 
+def test_a_write_to_a_file_that_stays_open_is_told(folder: Path) -> None:
+    """And once for many of them; it is told of its end as well."""
+    (folder / "a.toml").write_text("old")
+
+    async def scenario(watched: Watched) -> None:
+        with (folder / "a.toml").open("a") as file:
+            for _ in range(20):
+                file.write("more")
+                file.flush()
+            await watched.wait()
+            assert 1 == watched.count
+        await watched.wait()
+        assert 2 == watched.count
+
+    run(folder / "a.toml", scenario)
+
+
 def test_a_link_that_is_swapped_is_told(folder: Path) -> None:
     for name in ("one", "two"):
         (folder / name).mkdir()

@@ -181,7 +181,7 @@ def test_a_fifo_is_a_fault_and_does_not_block(folder: Path) -> None:
     os.mkfifo(folder / "example.org.zone")
 
     assert said(load_zones([folder]), folder) == [
-        "example.org.zone: cannot be read: it is not a regular file (check that it is there and who may read it)"
+        "example.org.zone: cannot be read: it is a FIFO, which would block (check that it is there and who may read it)"
     ]
 
 
