@@ -99,13 +99,15 @@ class Freshness:
         self._are_files_stale = False
         self._watch: FileWatch | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._under_way: dict[str, threading.Event] = {}
+        self._under_way: set[str] = set()
+        self._hung: set[str] = set()
+        """What has been waited for in vain."""
         self._is_late_change = False
 
     @property
     def faults(self) -> tuple[Fault, ...]:
         """What is not read now because its file system does not answer."""
-        return tuple(_hangs(what) for what in list(self._under_way))
+        return tuple(_hangs(what) for what in sorted(self._hung))
 
     def hang_up(self) -> None:
         """Everything is to be read anew, the configuration too."""
@@ -171,7 +173,8 @@ class Freshness:
             return None
         outcome: list[bool | None] = []
         raised: list[Exception] = []
-        ended = self._under_way[what] = threading.Event()
+        ended = threading.Event()
+        self._under_way.add(what)
         given_up = threading.Event()
 
         def run() -> None:
@@ -185,11 +188,13 @@ class Freshness:
 
         threading.Thread(target=run, name="reading", daemon=True).start()
         if not ended.wait(READING_S):
+            self._hung.add(what)
             given_up.set()
             if not ended.is_set():
                 log.warning("%s", _hangs(what))
                 return None
-        self._under_way.pop(what, None)
+            self._hung.discard(what)
+        self._under_way.discard(what)
         if raised:
             raise raised[0]
         return outcome[0]
@@ -201,7 +206,8 @@ class Freshness:
         for error in raised:
             log.error("%s: the reading failed", what, exc_info=error)
         self._is_late_change |= bool(raised or outcome[0])
-        self._under_way.pop(what, None)
+        self._hung.discard(what)
+        self._under_way.discard(what)
         with suppress(RuntimeError):  # the loop has been closed
             self._loop.call_soon_threadsafe(self.files_changed)
 

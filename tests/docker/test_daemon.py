@@ -20,7 +20,8 @@ from tests.scenarios.live import ROOT
 pytestmark = pytest.mark.root
 
 CRASHING = """\
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts the tests may have it ignored
 from tests.docker.daemon import Daemon
 daemon = Daemon().__enter__()
 daemon.docker("run", "--detach", "--name", "left", "--network", "none", "pydns-test/base")

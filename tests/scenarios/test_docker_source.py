@@ -117,7 +117,7 @@ def test_what_makes_no_sense_is_one_line_and_the_rest_is_served(serve: Serve, da
     assert live.addresses("bad.") == live.addresses("fine.") == {"172.18.0.9"}
     warnings = [line for line in live.stderr.splitlines() if "warning" in line]
     assert len(warnings) == 2
-    assert any("docker: warning: container bad.pydns.ttl: 'soon' is no TTL; left out" in line for line in warnings)
+    assert any("docker: container bad.pydns.ttl: 'soon' is no TTL; left out" in line for line in warnings)
     assert any("container bad.NetworkSettings.Networks.front: 'a b' has a space" in line for line in warnings)
     assert live.count("pydns_source_skipped_total", source="docker") == 2
     assert live.page("/healthz").json["status"] == "ok"
