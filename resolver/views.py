@@ -140,7 +140,7 @@ class View:
             if (endpoint := table.by_address.get(address)) is not None:
                 target = canonical_name(endpoint, table.network.name)
                 return target, self.ttl_of(table, endpoint), endpoint.origin
-        if (named := self.hosts.by_address.get(address)) is not None:
+        if (named := self.hosts.find_address(address)) is not None:
             target, line = named
             return target, self.settings.ttl, line.origin
         return None
@@ -208,7 +208,8 @@ class Views:
             name: table if (table := old.get(name)) and table.network is network else NetworkTable(network)
             for name, network in snapshot.networks.items()
         }
-        self._hosts = HostTable(snapshot.hosts)
+        is_same = previous is not None and previous.snapshot.hosts is snapshot.hosts
+        self._hosts: HostTable = previous._hosts if is_same and previous else HostTable(snapshot.hosts)
         self._suffixes = frozenset(table.suffix for table in self.tables.values() if settings.qualifies_names)
         self._subnets = SubnetIndex(
             (subnet, network.name) for network in snapshot.networks.values() for subnet in network.subnets

@@ -90,6 +90,7 @@ def _join(first: Network, second: Network, warnings: list[Fault]) -> Network:
 def _check_endpoints(network: Network, warnings: list[Fault]) -> Network:
     by_name: dict[str, Endpoint] = {}
     by_address: dict[IPAddress, Endpoint] = {}
+    holds = network.holding()
     for endpoint in network.endpoints:
         first = by_name.setdefault(endpoint.name.lower(), endpoint)
         if first is not endpoint:
@@ -111,7 +112,7 @@ def _check_endpoints(network: Network, warnings: list[Fault]) -> Network:
                 )
             )
         for address in endpoint.addresses:
-            if network.subnets and not network.holds(address):
+            if not holds(address):
                 warnings.append(
                     _warning(
                         endpoint,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from resolver.registry.model import Endpoint, Host, Network
-from resolver.wire.name import IPAddress, WireName, fold, from_text, parent_of, suffixes_of
+from resolver.wire.name import IPAddress, WireName, fold, from_text, key_of, parent_of, suffixes_of
 
 _T = TypeVar("_T")
 Endpoints = tuple[Endpoint, ...]
@@ -25,11 +25,14 @@ class NetworkTable:
         names: dict[WireName, Endpoints] = {}
         wildcards: dict[WireName, Endpoints] = {}
         for endpoint in network.endpoints:
+            alone = (endpoint,)
             for name in endpoint.dns_names():
-                key = fold(from_text(name))
-                names[key] = (*names.get(key, ()), endpoint)
-            for name in endpoint.wildcards():
-                key = fold(from_text(name[2:]))
+                key = key_of(name)
+                sharing = names.setdefault(key, alone)
+                if sharing is not alone:
+                    names[key] = (*sharing, endpoint)
+            for name in endpoint.wildcards() if endpoint.aliases else ():
+                key = key_of(name[2:])
                 wildcards[key] = (*wildcards.get(key, ()), endpoint)
             for address in endpoint.addresses:
                 self.by_address.setdefault(address, endpoint)
@@ -37,10 +40,9 @@ class NetworkTable:
         self._wildcards = wildcards
         self._existing = _ancestors(names, wildcards) if wildcards else frozenset[WireName]()
         self.is_contended = any(
-            len({endpoint.scope for endpoint in sharing}) > 1
+            len(sharing) > 1 and len({endpoint.scope for endpoint in sharing}) > 1
             for table in (names, wildcards)
             for sharing in table.values()
-            if len(sharing) > 1
         )
         """True when endpoints of several scopes share a name, so that it depends on the asker's who answers."""
 
@@ -70,15 +72,20 @@ class HostTable:
     def __init__(self, hosts: tuple[Host, ...]) -> None:
         names: dict[WireName, tuple[Host, ...]] = {}
         wildcards: dict[WireName, tuple[Host, ...]] = {}
-        self.by_address: dict[IPAddress, tuple[WireName, Host]] = {}
-        """The first plain name that a line gives an address, and the line."""
+        self.by_address: dict[IPAddress, Host] = {}
+        """The first line that gives an address a plain name."""
         for host in hosts:
+            alone = (host,)
             for name in host.names:
-                table, bare = (wildcards, name[2:]) if name.startswith("*.") else (names, name)
-                key = fold(from_text(bare))
-                table[key] = (*table.get(key, ()), host)
-                if table is names:
-                    self.by_address.setdefault(host.address, (from_text(bare), host))
+                if name[0] == "*" and name.startswith("*."):
+                    key = key_of(name[2:])
+                    wildcards[key] = (*wildcards.get(key, ()), host)
+                    continue
+                key = key_of(name)
+                sharing = names.setdefault(key, alone)
+                if sharing is not alone:
+                    names[key] = (*sharing, host)
+                self.by_address.setdefault(host.address, host)
         self.names = names
         self._wildcards = wildcards
         self._existing = _ancestors(names, wildcards) if wildcards else frozenset[WireName]()
@@ -87,6 +94,13 @@ class HostTable:
     def has_wildcards(self) -> bool:
         """True when a name may be known that is not among `names`."""
         return bool(self._wildcards)
+
+    def find_address(self, address: IPAddress) -> tuple[WireName, Host] | None:
+        """The first plain name that a line gives an address, and the line; None when there is none."""
+        host = self.by_address.get(address)
+        if host is None:
+            return None
+        return from_text(next(name for name in host.names if not name.startswith("*."))), host
 
     def find(self, key: WireName) -> tuple[Host, ...] | None:
         """The lines that name a folded name, by itself or by a wildcard; None when there is none."""

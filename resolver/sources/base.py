@@ -9,12 +9,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from socket import AF_INET, inet_pton
 from typing import Protocol
 
 from resolver.counters import SourceCounts
 from resolver.errors import Fault
 from resolver.registry.model import Contribution, IPNetwork
-from resolver.wire.name import ROOT, IPAddress, from_text
+from resolver.wire.name import ROOT, IPAddress, from_text, is_plain
 
 
 class LiveSource(Protocol):
@@ -66,6 +67,8 @@ def loaded(contribution: Contribution, faults: Sequence[Fault]) -> Loaded:
 
 def parse_name(text: str, complain: Complain, *, wildcard: bool = False) -> str | None:
     """The DNS name without its final dot, ``*.name`` too where ``wildcard`` says so, or None after a complaint."""
+    if is_plain(text):
+        return text.removesuffix(".")
     bare = text.removeprefix("*.") if wildcard else text
     try:
         if from_text(bare) == ROOT:
@@ -82,8 +85,18 @@ def parse_name(text: str, complain: Complain, *, wildcard: bool = False) -> str 
     return text.removesuffix(".")
 
 
+def plain_ipv4(text: str) -> ipaddress.IPv4Address | None:
+    """The IPv4 address; None for anything else. Several times as fast as the parser of ipaddress, and as strict."""
+    try:
+        return ipaddress.IPv4Address(inet_pton(AF_INET, text))
+    except (OSError, ValueError):
+        return None
+
+
 def parse_address(text: str, complain: Complain) -> IPAddress | None:
     """The address, or None after a complaint."""
+    if (plain := plain_ipv4(text)) is not None:
+        return plain
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

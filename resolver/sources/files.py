@@ -11,6 +11,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 from resolver.errors import Fault
@@ -42,7 +43,7 @@ def read_text(path: Path) -> tuple[str, Fault | None]:
 
 def load(path: Path) -> Loaded:
     """Read one registry file, whatever its format."""
-    return _parse(path, _read(path))
+    return _parse(path, *read_text(path))
 
 
 def _read(path: Path) -> bytes | Fault:
@@ -60,15 +61,14 @@ def _decode(path: Path, octets: bytes) -> tuple[str, Fault | None]:
         return "", Fault(str(path), f"is not UTF-8 (octet 0x{octets[error.start]:02x})", "save it as UTF-8", line=line)
 
 
-def _parse(path: Path, octets: bytes | Fault) -> Loaded:
-    if isinstance(octets, Fault):
-        return Loaded(None, (octets,))
+def _parse(path: Path, text: str, fault: Fault | None) -> Loaded:
+    if fault is not None:
+        return Loaded(None, (fault,))
     reader = reader_of(path)
     if reader is None:
         known = ", ".join(f"*{suffix}" for suffix in sorted(READERS))
         return Loaded(None, (Fault(str(path), "unknown kind of registry file", f"name it {known}, or hosts"),))
-    text, fault = _decode(path, octets)
-    return Loaded(None, (fault,)) if fault is not None else reader(text, str(path))
+    return reader(text, str(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,7 @@ class RegistryFiles:
         self._members: dict[Path, tuple[Path, ...]] = {}
         self._good: dict[Path, Contribution] = {}
         self._content: dict[Path, bytes | Fault] = {}
+        """A digest of what each file had in it when it was read last, or why it could not be read."""
         self._faults: dict[Path, tuple[Fault, ...]] = {}
 
     def refresh(self) -> Refreshed:
@@ -127,10 +128,13 @@ class RegistryFiles:
 
     def _reload(self, path: Path) -> bool:
         octets = _read(path)
-        if self._content.get(path) == octets:
+        content = octets if isinstance(octets, Fault) else blake2b(octets).digest()
+        if self._content.get(path) == content:
             return False
-        self._content[path] = octets
-        outcome = _parse(path, octets)
+        self._content[path] = content
+        read = _decode(path, octets) if isinstance(octets, bytes) else ("", octets)
+        del octets  # of a large file text and octets need not be there at the same time
+        outcome = _parse(path, *read)
         self._faults[path] = outcome.faults
         if outcome.contribution is not None:
             self._good[path] = outcome.contribution

@@ -18,12 +18,24 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 ROOT = WireName(b"\0")
 _IN_ADDR_ARPA = b"\x07in-addr\x04arpa\0"
 _IP6_ARPA = b"\x03ip6\x04arpa\0"
+_PLAIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+_SIZES = tuple(bytes((size,)) for size in range(256))
 _OCTETS = frozenset(b"%d" % octet for octet in range(256))  # RFC 1035 3.5: without leading zeros
 
 
 def from_labels(labels: list[bytes] | tuple[bytes, ...]) -> WireName:
     """Join labels; the caller has checked their sizes."""
-    return WireName(b"".join([bytes((len(label),)) + label for label in labels]) + b"\0")
+    if len(labels) == 1:
+        return WireName(_SIZES[len(labels[0])] + labels[0] + b"\0")
+    return WireName(b"".join([_SIZES[len(label)] + label for label in labels]) + b"\0")
+
+
+def is_plain(text: str) -> bool:
+    """True for a name that is good at a glance: short, of letters, digits, hyphens, underscores and single dots.
+
+    Nearly every name is, and a registry may have a million of them.
+    """
+    return 0 < len(text) <= MAX_LABEL_SIZE and not text.strip(_PLAIN) and text[0] != "." and ".." not in text
 
 
 def from_text(text: str) -> WireName:
@@ -33,6 +45,8 @@ def from_text(text: str) -> WireName:
     63 octets, a name of over 255, white space, control characters, or anything that is not ASCII.
     """
     bare = text[:-1] if text.endswith(".") else text
+    if is_plain(bare):
+        return from_labels(bare.encode("ascii").split(b"."))
     if not bare:
         if text == ".":
             return ROOT
@@ -51,6 +65,11 @@ def from_text(text: str) -> WireName:
     if len(name) > MAX_NAME_SIZE:
         raise ValueError(f"{text[:40]!r}… has {len(name)} octets on the wire; {MAX_NAME_SIZE} is the most")
     return name
+
+
+def key_of(text: str) -> WireName:
+    """The folded wire form of a name that is known to be one, for look-ups."""
+    return from_labels(text.lower().removesuffix(".").encode("ascii").split(b"."))
 
 
 def to_text(name: bytes) -> str:
