@@ -96,7 +96,11 @@ class Server:
         self._http: HttpServer | None = None
         self._stopping = asyncio.Event()
         self._freshness = Freshness(
-            (self.content, self.resolv_conf, self.resolved), self._merge, self._take_over, self._publish
+            (self.content, self.resolv_conf, self.resolved),
+            self._merge,
+            self._take_over,
+            self._publish,
+            self._keep_up,
         )
         self._joined: dict[Responder, Callable[[State], State]] = {}
         self.swapped: Callable[[], None] = lambda: None
@@ -314,6 +318,17 @@ class Server:
         self._follow_networks()
         self._swap()
         log.log(level, "serving %s", self.describe())
+
+    def _keep_up(self) -> bool:
+        """Answer from what live sources say anew of few endpoints, if the views as they are can take it over."""
+        if not self.content.keep_up():
+            return False
+        self._follow_networks()
+        if self.content.moves_clients or self.pin != self.responder.state.pin:
+            self._swap()
+        else:
+            self.swapped()
+        return True
 
     def _follow_networks(self) -> None:
         """Pin what the registry or the configuration says now, unless the command line has said something else."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from resolver import upkeep
 from resolver.errors import Fault
 from resolver.registry.model import Contribution
 from resolver.registry.store import Store
@@ -90,6 +91,9 @@ class Content:
         self._is_stale = False
         """The views were made with other settings; they stay until the next refresh is through."""
         self._reported: set[Fault] = set()
+        self._seen: tuple[Fault, ...] = ()
+        self.moves_clients = False
+        """What `keep_up` took over last gives some client another view than it had."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -135,6 +139,27 @@ class Content:
             with self._lock:
                 return self._publish(self._take_registry(refreshed) | self._take_zones(load))
 
+    def keep_up(self) -> bool:
+        """Take over at once what live sources say of few endpoints; False where `merge` has to find out.
+
+        To be called on the event loop: the views stay the same ones. `moves_clients` tells whether somebody has
+        another of them than before.
+        """
+        if self._views is None or self._is_stale:
+            return False
+        contributions = self._all_contributions()
+        changes = self._store.changes(contributions)
+        if not changes or (plans := upkeep.plan(self._views, changes)) is None:
+            return False
+        self._store.take(contributions, changes)
+        try:
+            self.moves_clients = upkeep.take(self._views, plans, self._store.snapshot)
+        except Exception:
+            self._views = None  # half of it is another: all of them are made anew
+            raise
+        self._report()
+        return True
+
     def merge(self) -> bool:
         """Take over what the live sources say now, without a look at any file; True when the views are new ones."""
         with self._lock:
@@ -169,8 +194,12 @@ class Content:
         return True
 
     def _report(self) -> None:
-        now = set(self.faults)
-        for fault in self.faults:
+        faults = self.faults
+        if faults == self._seen:
+            return
+        self._seen = faults
+        now = set(faults)
+        for fault in faults:
             if fault not in self._reported and fault not in self.config_faults:  # who loads it has told of it
                 log.log(logging.WARNING if fault.is_warning else logging.ERROR, "%s", fault)
         if self._reported - now and not now:

@@ -86,14 +86,17 @@ class Freshness:
         merge: Callable[[], bool],
         take_over: Callable[[], Awaitable[bool]],
         publish: Callable[[int], None],
+        keep_up: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``merge`` takes over what live sources say, without a look at files, True when it made a difference;
+        """``keep_up`` takes over at once, on the loop, the little that a live source says anew; False where it cannot.
 
+        ``merge`` takes over what live sources say, without a look at files, True when it made a difference;
         ``take_over`` loads the configuration (False: the last one stays); ``publish`` is told how loudly to log."""
         self._inputs = inputs
         self._merge = merge
         self._take_over = take_over
         self._publish = publish
+        self._keep_up = keep_up
         self._stale = asyncio.Event()
         self._is_hung_up = False
         self._are_files_stale = False
@@ -140,7 +143,9 @@ class Freshness:
             files, self._are_files_stale = self._are_files_stale or hung_up, False
             self._stale.clear()
             try:
-                if not hung_up or await self._take_over():
+                if not files and self._keep_up():
+                    pass
+                elif not hung_up or await self._take_over():
                     # A daemon's event does not wait for files: it is served within milliseconds.
                     changed = await on_thread(self._refresh if files else self._merge)
                     if changed or hung_up:

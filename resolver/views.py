@@ -87,6 +87,8 @@ class View:
     """What the asker alone knows by its own hosts file; None is the host's gateway."""
     within: tuple[IPNetwork, ...] | None = None
     """When every network of the asker is internal their subnets: nobody outside them is asked for it."""
+    asker: str | None = None
+    """The container's name, when it has names or upstreams of its own."""
     scope: str | None = None
     """The asker's scope, where it makes a difference."""
     is_host: bool = False
@@ -95,6 +97,10 @@ class View:
     """True for who is beyond one of our interfaces, on no network that is known: nothing is forwarded."""
     turns: dict[tuple[WireName, int], int] = field(default_factory=dict)
     """How often a question was answered, so that the next answer has its records in another order."""
+    led: set[WireName] = field(default_factory=set)
+    """The folded names of ready replies whose records are those of another name, which a CNAME led to."""
+    services: dict[WireName, set[WireName]] = field(default_factory=dict)
+    """The folded names of ready replies about services (``_sql._tcp.db``), by the names that these are below."""
     ready: tuple[ReadyTable, ...] = field(default_factory=lambda: tuple(new_table(room) for room in ROOMS))
 
     @property
@@ -112,6 +118,16 @@ class View:
             if table.network.gateways:
                 return table.network.gateways
         return self.settings.fallback_gateways
+
+    def forget(self, names: Iterable[WireName]) -> None:
+        """Keep no ready reply about these folded names, their services, nor any that a CNAME may have led to them."""
+        for name in names:
+            self.led.update(self.services.pop(name, ()))
+            self.led.add(name)
+        for name in self.led:
+            for ready in self.ready:
+                ready.drop(name)
+        self.led.clear()
 
     def find(self, key: WireName) -> Match | None:
         """What a folded name stands for: whole, then as ``name.network``, then in the hosts files; None if unknown."""
@@ -209,15 +225,17 @@ class Views:
             for name, network in snapshot.networks.items()
         }
         is_same = previous is not None and previous.snapshot.hosts is snapshot.hosts
-        self._hosts: HostTable = previous._hosts if is_same and previous else HostTable(snapshot.hosts)
+        self.hosts: HostTable = previous.hosts if is_same and previous else HostTable(snapshot.hosts)
         self._suffixes = frozenset(table.suffix for table in self.tables.values() if settings.qualifies_names)
         self._subnets = SubnetIndex(
             (subnet, network.name) for network in snapshot.networks.values() for subnet in network.subnets
         )
         self._made: dict[tuple[tuple[str, ...], _Asker], View] = {}
-        self._pinned: dict[tuple[tuple[str, ...], str | None], View] = {}
+        self.by_words: dict[tuple[tuple[str, ...], str | None], View] = {}
         """The same by the words in which they were asked for: a server asks with the same ones for every query."""
-        self._clients: dict[str, View] = {}
+        self.words_about: dict[str, list[tuple[tuple[str, ...], str | None]]] = {}
+        """Which of the words in `by_words` are about a container, by its name in lower case."""
+        self.by_client: dict[str, View] = {}
         self.host = self._make(tuple(self.tables.values()), _Asker(), is_host=True)
         """The view of a client on no network: every network."""
         self.stranger = replace(self._make((), _Asker(), is_host=False), is_stranger=True)
@@ -225,12 +243,12 @@ class Views:
 
     def of_client(self, host: str) -> View:
         """The view of a client by its address as the socket gives it; one that is link-local must be our own."""
-        view = self._clients.get(host)
+        view = self.by_client.get(host)
         if view is None:
             view = self.of_address(ipaddress.ip_address(host.partition("%")[0]))
-            if len(self._clients) >= _MAX_CLIENTS:
-                self._clients.clear()
-            self._clients[host] = view
+            if len(self.by_client) >= _MAX_CLIENTS:
+                self.by_client.clear()
+            self.by_client[host] = view
         return view
 
     def of_address(self, address: IPAddress) -> View:
@@ -275,7 +293,7 @@ class Views:
         A network that does not exist (any more) contributes nothing.
         """
         asked = (tuple(networks), endpoint)
-        view = self._pinned.get(asked)
+        view = self.by_words.get(asked)
         if view is None:
             tables = tuple(table for name, table in self.tables.items() if name in networks)
             if endpoint is not None and len(tables) > 1:
@@ -285,9 +303,12 @@ class Views:
             view = self._made.get(key)
             if view is None:
                 view = self._made[key] = self._make(tables, asker, is_host=False)
-            if len(self._pinned) >= _MAX_CLIENTS:
-                self._pinned.clear()
-            self._pinned[asked] = view
+            if len(self.by_words) >= _MAX_CLIENTS:
+                self.by_words.clear()
+                self.words_about.clear()
+            self.by_words[asked] = view
+            if endpoint is not None:
+                self.words_about.setdefault(endpoint.lower().removesuffix("."), []).append(asked)
         return view
 
     def from_outside(self, networks: Sequence[str]) -> View:
@@ -342,7 +363,7 @@ class Views:
             by_suffix={table.suffix: table for table in reversed(tables) if self.settings.qualifies_names},
             settings=self.settings,
             serial=self.snapshot.serial,
-            hosts=self._hosts,
+            hosts=self.hosts,
             zones=self.zones,
             suffixes=self._suffixes,
             subnets=self._subnets,
@@ -350,6 +371,7 @@ class Views:
             servers=servers,
             extra_hosts=extra_hosts,
             within=tuple(subnet for table in tables for subnet in table.network.subnets) if is_internal else None,
+            asker=asker.name,
             scope=asker.scope,
             is_host=is_host,
         )

@@ -95,6 +95,7 @@ def _joined(chased: tuple[RRset, ...], last: Reply, origins: tuple[Origin, ...])
         ),
         keep=last.keep,
         origins=origins + last.origins,
+        is_led_to=True,
         why=last.why,
     )
 

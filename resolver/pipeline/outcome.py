@@ -33,6 +33,8 @@ class Reply:
     """Where the records were written."""
     cname_target: WireName | None = None
     """The answer ends in a CNAME to this name, which is to be looked up next (RFC 1034 4.3.2 3a)."""
+    is_led_to: bool = False
+    """True when a CNAME led to another name, and the records are that one's."""
     why: str = ""
     """The rule that made the reply, for a person; empty where the records say it all."""
     below: WireName | None = None

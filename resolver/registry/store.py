@@ -23,8 +23,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from operator import is_
 
 from resolver.errors import Fault
+from resolver.registry.change import Change, changes_between
 from resolver.registry.model import Contribution, Endpoint, Host, Network, Snapshot
 from resolver.wire.constants import MAX_NAME_SIZE
 from resolver.wire.name import IPAddress
@@ -38,31 +40,70 @@ class Store:
         self.warnings: tuple[Fault, ...] = ()
         """What the last merge accepted or refused by a rule."""
 
+        self._merged: tuple[Contribution, ...] = ()
+        self._simple: frozenset[str] = frozenset()
+        """The networks that one source alone speaks of, and about which no rule had to decide."""
+
     def replace(self, contributions: Iterable[Contribution]) -> bool:
         """Make the snapshot from exactly these contributions, in this order; True when anything but lines changed."""
-        merged, self.warnings = merge(tuple(contributions))
+        given = tuple(contributions)
+        if len(given) == len(self._merged) and all(map(is_, given, self._merged)):
+            return False
+        merged, self.warnings, self._simple = _merge(given)
+        self._merged = given
+        hosts = self.snapshot.hosts
+        if len(hosts) == len(merged.hosts) and all(map(is_, hosts, merged.hosts)):
+            merged = replace(merged, hosts=hosts)  # the same object, so that its compiled table stays good
         changed = merged.networks != self.snapshot.networks or merged.hosts != self.snapshot.hosts
         self.snapshot = replace(merged, serial=self.snapshot.serial + changed)
         return changed
 
+    def changes(self, contributions: Sequence[Contribution]) -> tuple[Change, ...] | None:
+        """What differs from the contributions that count now, if it is no more than a few endpoints of simple networks.
+
+        None where `replace` has to decide.
+        """
+        found = changes_between(self._merged, contributions)
+        if found is None or any(change.network.name not in self._simple for change in found):
+            return None
+        return found
+
+    def take(self, contributions: Sequence[Contribution], changes: Iterable[Change]) -> None:
+        """Let contributions count that differ by these `changes` alone."""
+        networks = {**self.snapshot.networks, **{change.network.name: change.network for change in changes}}
+        self._merged = tuple(contributions)
+        self.snapshot = Snapshot(networks, self.snapshot.hosts, self.snapshot.serial + 1)
+
 
 def merge(contributions: Sequence[Contribution]) -> tuple[Snapshot, tuple[Fault, ...]]:
     """One snapshot of all contributions (serial 0), and a warning for each thing that a rule had to decide."""
+    snapshot, warnings, _ = _merge(contributions)
+    return snapshot, warnings
+
+
+def _merge(contributions: Sequence[Contribution]) -> tuple[Snapshot, tuple[Fault, ...], frozenset[str]]:
     networks: dict[str, Network] = {}
-    hosts: list[Host] = []
+    told = [contribution.hosts for contribution in contributions if contribution.hosts]
+    hosts = told[0] if len(told) == 1 else tuple(host for some in told for host in some)
     warnings: list[Fault] = []
+    simple: set[str] = set()
     for contribution in contributions:
-        hosts.extend(contribution.hosts)
         for network in contribution.networks:
             known = networks.get(network.name)
+            (simple.add if known is None else simple.discard)(network.name)
             joined = network if known is None else _join(known, network, warnings)
             networks[network.name] = joined
-    checked = [_check_endpoints(network, warnings) for network in networks.values()]
+    checked = []
+    for network in networks.values():
+        before = len(warnings)
+        checked.append(_check_endpoints(network, warnings))
+        if len(warnings) > before:
+            simple.discard(network.name)
     ordered = sorted(checked, key=Network.order)
     _check_networks(ordered, warnings)
     _check_subnets(ordered, warnings)
     _check_hosts(hosts, ordered, warnings)
-    return Snapshot({network.name: network for network in ordered}, tuple(hosts)), tuple(warnings)
+    return Snapshot({network.name: network for network in ordered}, hosts), tuple(warnings), frozenset(simple)
 
 
 def _join(first: Network, second: Network, warnings: list[Fault]) -> Network:

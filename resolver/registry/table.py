@@ -1,18 +1,22 @@
 """The names of one network, compiled for look-up by folded wire name.
 
-A table is made once for each network and shared by every view that contains it; it is rebuilt only when its network
-changes.
+A table is made once for each network and shared by every view that contains it. Where few endpoints change it is kept
+and told of them, on the event loop and in one go, so that no question meets a half of it (docs/adr/0021).
 """
 
 from __future__ import annotations
 
 from typing import TypeVar
 
+from resolver.registry.change import Change
 from resolver.registry.model import Endpoint, Host, Network
+from resolver.wire.constants import MAX_NAME_SIZE
 from resolver.wire.name import IPAddress, WireName, fold, from_text, key_of, parent_of, suffixes_of
 
 _T = TypeVar("_T")
 Endpoints = tuple[Endpoint, ...]
+Plan = dict[WireName, Endpoints]
+"""Who is to answer to some names; nobody to those that are no more."""
 
 
 class NetworkTable:
@@ -50,6 +54,56 @@ class NetworkTable:
     def has_wildcards(self) -> bool:
         """True when a name may be known that is not among `names`."""
         return bool(self._wildcards)
+
+    def plan(self, change: Change) -> Plan | None:
+        """Who answers to each name that a change touches, when it is through; None where only a new table can tell.
+
+        That is so where wildcards or scopes have a say, and where there is something to warn of.
+        """
+        if self._wildcards or self.is_contended or any(endpoint.wildcards() for endpoint in change.added):
+            return None
+        network = change.network
+        gone, holds = set(map(id, change.removed)), network.holding()
+        plan: dict[WireName, list[Endpoint]] = {}
+        for endpoint in change.endpoints():
+            for name in endpoint.dns_names():
+                if (key := key_of(name)) not in plan:
+                    plan[key] = [known for known in self.names.get(key, ()) if id(known) not in gone]
+        held: dict[IPAddress, Endpoint] = {}
+        for endpoint in change.added:
+            if len(endpoint.name) + len(network.name) + 3 > MAX_NAME_SIZE:
+                return None
+            for name in endpoint.dns_names():
+                plan[key_of(name)].append(endpoint)
+            for address in endpoint.addresses:
+                holder = self.by_address.get(address)
+                is_free = holder is None or id(holder) in gone
+                if not is_free or held.setdefault(address, endpoint) is not endpoint or not holds(address):
+                    return None
+        shared = {key: sharing for key, sharing in plan.items() if len(sharing) > 1}
+        for key, sharing in shared.items():
+            if len({endpoint.scope for endpoint in sharing}) > 1 or any(key_of(one.name) == key for one in sharing):
+                return None
+        if shared:
+            wanted = {id(endpoint) for sharing in shared.values() for endpoint in sharing}
+            places = {id(endpoint): place for place, endpoint in enumerate(network.endpoints) if id(endpoint) in wanted}
+            for sharing in shared.values():
+                sharing.sort(key=lambda endpoint: places[id(endpoint)])
+        return {key: tuple(sharing) for key, sharing in plan.items()}
+
+    def take(self, change: Change, plan: Plan) -> None:
+        """Become what a table of the changed network would be; the dictionaries stay the same objects."""
+        self.network = change.network
+        for endpoint in change.removed:
+            for address in endpoint.addresses:
+                self.by_address.pop(address, None)
+        for endpoint in change.added:
+            self.by_address.update(dict.fromkeys(endpoint.addresses, endpoint))
+        for key, sharing in plan.items():
+            if sharing:
+                self.names[key] = sharing
+            else:
+                self.names.pop(key, None)
 
     def find(self, key: WireName) -> Endpoints | None:
         """The endpoints of a folded name, by itself or by a wildcard (RFC 4592); None if there is none.

@@ -43,7 +43,7 @@ from resolver.wire.constants import (
     REFUSED,
     SERVFAIL,
 )
-from resolver.wire.name import WireName, suffixes_of
+from resolver.wire.name import WireName, parent_of, suffixes_of
 from resolver.wire.query import Query, Verdict, scan
 from resolver.wire.ready import OPT_SIZE
 from resolver.wire.reply import Answer, compose, error_reply, pack
@@ -62,6 +62,7 @@ Send = Callable[[bytes], None]
 MAX_VARIANTS = 16
 """How many orders of an answer's records are kept ready."""
 _MAX_TURNS = 8192
+_MAX_LED = 1024
 _OPCODE_OCTET = OPCODE_MASK >> 8
 
 
@@ -299,7 +300,7 @@ class Responder:
                 view.turns.clear()
             turn = view.turns.get((query.key, query.qtype), -1) + 1
             view.turns[query.key, query.qtype] = turn
-        if outcome.answer.ede is None:
+        if outcome.answer.ede is None and _may_stay(query, outcome, view):
             view.ready[transport].add(query, packed, turn + 1, (query.qtype, outcome.answer.rcode, stage))
         return query.wire[:2] + packed.variants[turn % len(packed.variants)]
 
@@ -375,6 +376,20 @@ def _new_passing() -> Passing | None:
     from resolver.server.passing import Passing
 
     return Passing()
+
+
+def _may_stay(query: Query, outcome: Reply, view: View) -> bool:
+    """Note a reply that is about another name as well; one more than can be noted is made anew each time."""
+    if outcome.is_led_to:
+        if len(view.led) >= _MAX_LED and query.key not in view.led:
+            return False
+        view.led.add(query.key)
+    if query.key[1:2] == b"_":
+        below = parent_of(parent_of(query.key))
+        if len(view.services) >= _MAX_TURNS and below not in view.services:
+            return False
+        view.services.setdefault(below, set()).add(query.key)
+    return True
 
 
 def _limit(query: Query, transport: int) -> int:

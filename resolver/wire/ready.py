@@ -54,6 +54,9 @@ class ReadyTable(Protocol):
         It is not for names that are in ``whole``, nor for those that without the suffix are in ``below``.
         """
 
+    def drop(self, name: WireName, /) -> None:
+        """Forget every reply about a folded name."""
+
     def take_hits(self) -> Iterable[tuple[Label, int]]:
         """(label, hits) since the last call, and start counting anew."""
 
@@ -63,27 +66,30 @@ class ReadyTable(Protocol):
 class Ready:
     """One ready reply: its bytes after the id, in turn through the orders of its records."""
 
-    __slots__ = ("hits", "label", "next_reply")
+    __slots__ = ("hits", "label", "name", "next_reply")
 
-    def __init__(self, variants: tuple[bytes, ...], label: Label) -> None:
+    def __init__(self, variants: tuple[bytes, ...], label: Label, name: WireName) -> None:
         turns = repeat(variants[0]) if len(variants) == 1 else cycle(variants)
         self.next_reply: Callable[[], bytes] = turns.__next__
         self.hits = 0
         """How often it was sent since somebody last took the count."""
         self.label = label
+        self.name = name
 
 
 class PlainTable(dict[bytes, Ready]):
     """A `ReadyTable` in Python. The UDP listener looks into it by itself, and into `with_cookie` after that."""
 
-    __slots__ = ("retired", "with_cookie")
+    __slots__ = ("_keys", "retired", "with_cookie")
 
     def __init__(self) -> None:
         super().__init__()
         self.with_cookie: dict[bytes, Ready] = {}
         """Those of queries that end with a client cookie, by their bytes without it."""
         self.retired: list[Ready] = []
-        """Entries that made room for newer ones and whose hits nobody has counted yet."""
+        """Entries that are gone and whose hits nobody has counted yet."""
+        self._keys: dict[WireName, set[bytes]] = {}
+        """Where the replies about a folded name are, in either table."""
 
     def add(self, query: Query, packed: Packed, turn: int, label: Label) -> None:
         """As `ReadyTable.add`; the oldest entry goes when there are `MAX_ENTRIES`."""
@@ -96,10 +102,25 @@ class PlainTable(dict[bytes, Ready]):
         if len(key) > MAX_KEY_SIZE:
             return
         if len(table) >= MAX_ENTRIES:
-            oldest = table.pop(next(iter(table)))
-            if oldest.hits:
-                self.retired.append(oldest)
-        table[key] = Ready(turned(packed.variants, turn), label)
+            self._retire(table, next(iter(table)))
+        self._keys.setdefault(query.key, set()).add(key)
+        table[key] = Ready(turned(packed.variants, turn), label, query.key)
+
+    def drop(self, name: WireName, /) -> None:
+        """As `ReadyTable.drop`."""
+        for key in tuple(self._keys.get(name, ())):
+            for table in (self, self.with_cookie):
+                if key in table:
+                    self._retire(table, key)
+
+    def _retire(self, table: dict[bytes, Ready], key: bytes) -> None:
+        entry = table.pop(key)
+        keys = self._keys.get(entry.name, set())
+        keys.discard(key)
+        if not keys:
+            self._keys.pop(entry.name, None)
+        if entry.hits:
+            self.retired.append(entry)
 
     def look_up(self, wire: bytes) -> bytes | None:
         """As `ReadyTable.look_up`."""

@@ -70,7 +70,7 @@ def test_the_memory_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     for number in range(100):
         views.of_client(f"172.18.1.{number}")
 
-    assert len(views._clients) <= 10
+    assert len(views.by_client) <= 10
 
 
 def test_a_pinned_view_is_in_the_order_of_asking_whatever_the_order_given() -> None:
