@@ -16,6 +16,7 @@ from resolver.sources.docker.endpoints import endpoint_of, with_services, withou
 from resolver.sources.docker.facts import ContainerFacts
 from resolver.sources.docker.gateways import Gateways
 from resolver.sources.docker.networks import SWARM, Kind, Net, read_network, subject_of_network
+from resolver.sources.docker.roster import Roster, order
 from resolver.sources.docker.settings import DaemonSettings
 from resolver.sources.docker.shape import fault, shown, text
 from resolver.wire.name import IPAddress
@@ -49,7 +50,10 @@ class Inventory:
         self._endpoints: dict[tuple[str, str], tuple[Container, Net, Endpoint]] = {}
         self._gateways = Gateways()
         self._host_gateways: tuple[IPAddress, ...] = ()
-        self._dirty: set[str] = set()
+        self._dirty: dict[str, set[str]] = {}
+        """By network id, the containers about which there is something new."""
+        self._rosters: dict[str, Roster] = {}
+        """Of the networks where each container stands for itself."""
         self._stale_facts: set[str] = set()
         self._are_nets_stale = True
 
@@ -193,10 +197,10 @@ class Inventory:
         if self._are_nets_stale:
             self._assign_networks()
         changed = bool(self._stale_facts)
-        for network_id in self._dirty:
+        for network_id, news in self._dirty.items():
             if network_id not in self._names:
                 continue
-            network = self._network(network_id)
+            network = self._network_with(network_id, news)
             if network != self._built.get(network_id):
                 self._built[network_id] = network
                 changed = True
@@ -234,7 +238,7 @@ class Inventory:
         self._stale_facts.add(container.id)
         for network_id, place in self._places(container):
             self._members.setdefault(network_id, {})[container.id] = place
-            self._dirty.add(network_id)
+            self._dirty.setdefault(network_id, set()).add(container.id)
             is_news = self._gateways.hear(network_id, place.gateways)
             if is_news and self._nets[network_id].kind is Kind.DEFAULT and self._meant() != self._host_gateways:
                 self._are_nets_stale = True
@@ -244,7 +248,7 @@ class Inventory:
         for network_id, _ in self._places(container):
             self._members.get(network_id, {}).pop(container.id, None)
             self._endpoints.pop((network_id, container.id), None)
-            self._dirty.add(network_id)
+            self._dirty.setdefault(network_id, set()).add(container.id)
 
     def _meant(self) -> tuple[IPAddress, ...]:
         """What host-gateway stands for: as configured, else the default bridge's gateways."""
@@ -280,7 +284,29 @@ class Inventory:
             self._host_gateways = gateways
             self._endpoints.clear()
         self._endpoints = {at: known for at, known in self._endpoints.items() if at[1] in self._members.get(at[0], {})}
-        self._dirty = set(self._names)
+        self._rosters.clear()
+        self._dirty = {network_id: set() for network_id in self._names}
+
+    def _network_with(self, network_id: str, news: Iterable[str]) -> Network:
+        """The network with what is new of some containers."""
+        roster = self._rosters.get(network_id)
+        if roster is None:
+            return self._network(network_id)
+        net, members, gateways = self._nets[network_id], self._members.get(network_id, {}), self._gateways
+        has_changed = False
+        for container_id in news:
+            endpoint = None
+            if (place := members.get(container_id)) is not None:
+                container = self._containers[container_id]
+                if not container.marks.is_ignored and place.addresses:
+                    endpoint = self._endpoint(container, place, net, {})
+            has_changed |= roster.put(container_id, endpoint)
+        if not roster.is_simple:
+            return self._network(network_id)
+        built = self._built[network_id]
+        if not has_changed and built.gateways == gateways.of(net):
+            return built
+        return replace(built, gateways=gateways.of(net), endpoints=roster.endpoints)
 
     def _network(self, network_id: str) -> Network:
         net, members = self._nets[network_id], self._members.get(network_id, {})
@@ -290,7 +316,10 @@ class Inventory:
             container = self._containers[container_id]
             if not container.marks.is_ignored and place.addresses:
                 endpoints.append(self._endpoint(container, place, net, short_ids))
-        endpoints.sort(key=lambda endpoint: (endpoint.name.lower(), endpoint.id))
+        endpoints.sort(key=order)
+        self._rosters.pop(network_id, None)
+        if not net.services and (roster := Roster(endpoints)).is_simple:
+            self._rosters[network_id] = roster
         return Network(
             name=self._names[network_id],
             subnets=net.subnets,

@@ -39,8 +39,8 @@ PARTIAL_S = 2.0
 """After how long a first full sync serves what it has, when something in it hangs."""
 SWARM_S = 5.0
 """Seconds between looks at a swarm's services: other nodes' tasks come and go without an event here."""
-GAP_S = 0.01
-"""Seconds between two publications: each has all names of a network compiled anew."""
+GAP_S = 0.004
+"""Seconds between two publications: what comes close together is looked at together."""
 BATCH = 50
 """How many entries of a list are looked at before others have their turn."""
 SOON_S = 1.0
