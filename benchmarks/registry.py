@@ -36,6 +36,7 @@ from resolver.cli.options import settings_loader
 from resolver.counters import SourceCounts
 from resolver.errors import Fault
 from resolver.registry.model import Contribution, Endpoint, Network
+from resolver.registry.roll import Roll
 from tests.scenarios import live as scenarios
 from tests.scenarios.live import At, Live, answers, ask
 
@@ -171,7 +172,7 @@ class Many:
         self._networks = [
             Network(
                 f"net{first}",
-                endpoints=tuple(
+                endpoints=Roll(
                     Endpoint(f"name{n}", (ipaddress.ip_address(address_of(n)),))
                     for n in range(first, min(first + PER_NETWORK, names))
                 ),
@@ -196,8 +197,8 @@ class Many:
         index = HOT + self._turns // 2 % (len(network.endpoints) - HOT)
         number = place * PER_NETWORK + index
         fresh = Endpoint(f"name{number}", (ipaddress.ip_address(address_of(number, self._turns)),))
-        endpoints = (*network.endpoints[:index], fresh, *network.endpoints[index + 1 :])
-        self._networks[place] = replace(network, endpoints=endpoints)
+        assert isinstance(network.endpoints, Roll)
+        self._networks[place] = replace(network, endpoints=network.endpoints.splice(index, index + 1, (fresh,)))
         self.contribution = Contribution("many", tuple(self._networks))
         self.asked = time.perf_counter()
         self._changed()

@@ -11,10 +11,16 @@ from itertools import compress, count
 from operator import is_not
 
 from resolver.registry.model import Contribution, Endpoint, Network
+from resolver.registry.roll import Roll
 from resolver.wire.name import WireName, reverse_name
 
-MOST = 200
+FEW = 200
 """Endpoints that may differ: looking at each costs some 20 µs of the event loop's time."""
+PART = 100
+"""In large networks it may be one of so many: to make all of it anew takes longer, and more would change meanwhile."""
+
+Difference = tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]
+"""The endpoints that went, and those that came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,9 @@ def changes_between(before: Sequence[Contribution], after: Sequence[Contribution
             if (change := _change(was, now)) is None:
                 return None
             changes.append(change)
-    return tuple(changes) if sum(len(change.endpoints()) for change in changes) <= MOST else None
+    differ = sum(len(change.endpoints()) for change in changes)
+    most = max(FEW, sum(len(change.network.endpoints) for change in changes) // PART)
+    return tuple(changes) if differ <= most else None
 
 
 def _change(before: Network, after: Network) -> Change | None:
@@ -58,10 +66,38 @@ def _change(before: Network, after: Network) -> Change | None:
     return None if found is None else Change(after, *found)
 
 
-def differing(
-    before: Sequence[Endpoint], after: Sequence[Endpoint]
-) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]] | None:
-    """Which objects are in the first only, and which in the second; None when the others have changed their order."""
+def differing(before: Sequence[Endpoint], after: Sequence[Endpoint]) -> Difference | None:
+    """Which objects went, and which came; None when others have changed their order."""
+    if not isinstance(before, Roll) or not isinstance(after, Roll):
+        return _differing(tuple(before), tuple(after))
+    kept = set(map(id, before.pieces)) & set(map(id, after.pieces))
+    olds, news = _gaps(before, kept), _gaps(after, kept)
+    if [piece for piece, _ in olds] != [piece for piece, _ in news]:
+        return None
+    removed: tuple[Endpoint, ...] = ()
+    added: tuple[Endpoint, ...] = ()
+    for (_, old), (_, new) in zip(olds, news, strict=True):
+        if old or new:
+            if (found := _differing(old, new)) is None:
+                return None
+            removed, added = removed + found[0], added + found[1]
+    return removed, added
+
+
+def _gaps(roll: Roll[Endpoint], kept: set[int]) -> list[tuple[int, tuple[Endpoint, ...]]]:
+    """What is between the pieces that are kept: the identity of each of these, and what comes before it."""
+    gaps: list[tuple[int, tuple[Endpoint, ...]]] = []
+    gap: tuple[Endpoint, ...] = ()
+    for piece in roll.pieces:
+        if id(piece) in kept:
+            gaps.append((id(piece), gap))
+            gap = ()
+        else:
+            gap += piece
+    return [*gaps, (0, gap)]
+
+
+def _differing(before: tuple[Endpoint, ...], after: tuple[Endpoint, ...]) -> Difference | None:
     same = min(len(before), len(after))
     head = next(compress(count(), map(is_not, before, after)), same)
     if head == len(before) == len(after):
@@ -71,7 +107,7 @@ def differing(
     old, new = before[head : len(before) - tail], after[head : len(after) - tail]
     if len(old) == len(new):
         places = list(compress(count(), map(is_not, old, new)))
-        if 2 * len(places) <= MOST:
+        if 4 * len(places) <= len(old) or len(places) <= FEW:
             removed, added = tuple(old[place] for place in places), tuple(new[place] for place in places)
             if not {id(endpoint) for endpoint in removed} & {id(endpoint) for endpoint in added}:
                 return removed, added

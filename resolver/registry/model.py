@@ -7,7 +7,7 @@ endpoints of the same name.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -112,7 +112,8 @@ class Network:
     """Higher is asked first."""
     servers: tuple[str, ...] = ()
     """Upstreams for those on this network that have none of their own."""
-    endpoints: tuple[Endpoint, ...] = ()
+    endpoints: Sequence[Endpoint] = ()
+    """A tuple, or a `Roll` where there are very many."""
     origin: Origin = field(default=Origin("?"), compare=False)
 
     @property

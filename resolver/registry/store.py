@@ -123,7 +123,7 @@ def _join(first: Network, second: Network, warnings: list[Fault]) -> Network:
         first,
         subnets=tuple(dict.fromkeys(first.subnets + second.subnets)),
         gateways=tuple(dict.fromkeys(first.gateways + second.gateways)),
-        endpoints=first.endpoints + second.endpoints,
+        endpoints=(*first.endpoints, *second.endpoints),
         **stated,
     )
 

@@ -132,4 +132,5 @@ def test_the_reverse_of_a_hosts_line_is_its_first_plain_name() -> None:
 
     assert table.by_address.keys() == {ONE}
     found = table.find_address(ONE)
-    assert found is not None and to_text(found[0]) == "Web."
+    assert found is not None
+    assert to_text(found[0]) == "Web."
