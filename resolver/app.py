@@ -385,6 +385,7 @@ class Server:
             responder.swap(restate(state))
         if self.is_ready:  # before, a probe that comes back would find nobody
             watch_loops(self.lookups, self.settings, state, self.resolved.imported)
+        self.content.part()
         self.swapped()
 
     @property

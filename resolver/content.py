@@ -17,6 +17,7 @@ from pathlib import Path
 
 from resolver import upkeep
 from resolver.errors import Fault
+from resolver.parting import part_with
 from resolver.registry.model import Contribution
 from resolver.registry.store import Store
 from resolver.sources.base import LiveSource
@@ -97,6 +98,8 @@ class Content:
         self._registry_faults: tuple[Fault, ...] = ()
         self._contributions: tuple[Contribution, ...] = ()
         self._views: Views | None = None
+        self._former: Views | None = None
+        """Large views of before, which answers may still be made from."""
         self._is_stale = False
         """The views were made with other settings; they stay until the next refresh is through."""
         self._reported: set[Fault] = set()
@@ -174,13 +177,21 @@ class Content:
         with _undisturbed(), self._lock:
             return self._publish(self._store.replace(self._all_contributions()))
 
+    def part(self) -> None:
+        """Free what was served before; to be called when nobody answers from it any more."""
+        former, self._former = self._former, None
+        if former is not None and self._views is not None:
+            part_with(former, self._views)
+
     def _publish(self, changed: bool) -> bool:
         if changed or self._is_stale or self._views is None:
             self._is_stale = False
+            former = self._views
             self._views = Views(self._store.snapshot, self.zones, self.settings, self._views)
             changed = True
             snapshot = self._store.snapshot
             if len(snapshot.hosts) + sum(len(network.endpoints) for network in snapshot.networks.values()) > MANY:
+                self._former = former
                 gc.freeze()  # so that the collector does not stop everything to look at all of it
         self._report()
         return changed

@@ -294,3 +294,30 @@ def test_what_rules_have_to_decide_makes_new_views(endpoint: Endpoint, zones: Pa
 
     assert not server.take_over()
     assert [] == differences(server, Asked([source], zones))
+
+
+def test_what_fails_half_way_is_made_anew(zones: Path) -> None:
+    source, server = start(zones, at(2, "web"), at(3, "db"))
+    assert [] == differences(server, server)
+    source.say(0, [at(2, "web"), at(4, "db")])
+
+    with patch("resolver.upkeep._look_again", side_effect=RuntimeError("half way")), pytest.raises(RuntimeError):
+        server.content.keep_up()
+
+    assert not server.take_over()
+    assert [] == differences(server, Asked([source], zones))
+    source.say(0, (*source.said(0), at(5, "late")))
+    assert server.take_over()
+    assert [] == differences(server, Asked([source], zones))
+
+
+def test_a_batch_of_changes_is_taken_over_and_a_flood_makes_new_views(zones: Path) -> None:
+    many = [at(2 + number, f"n{number}") for number in range(240)]
+    source, server = start(zones, *many)
+
+    source.say(0, [at(2 + number, f"m{number}") for number in range(100)] + many[100:])
+    assert server.take_over()
+    source.say(0, [at(2 + number, f"o{number}") for number in range(240)])
+    assert not server.take_over()
+
+    assert [] == differences(server, Asked([source], zones))
