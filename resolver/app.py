@@ -324,7 +324,8 @@ class Server:
         if not self.content.keep_up():
             return False
         self._follow_networks()
-        if self.content.moves_clients or self.pin != self.responder.state.pin:
+        is_moved = self.content.moves_clients or self.pin != self.responder.state.pin
+        if self.resolved.refresh() or is_moved:
             self._swap()
         else:
             self.swapped()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from weakref import WeakSet
 
 from resolver.registry.index import SubnetIndex
 from resolver.registry.model import SHORT_ID_LENGTH, Endpoint, IPNetwork, Origin, Snapshot
@@ -103,6 +104,9 @@ class View:
     """The folded names of ready replies about services (``_sql._tcp.db``), by the names that these are below."""
     ready: tuple[ReadyTable, ...] = field(default_factory=lambda: tuple(new_table(room) for room in ROOMS))
 
+    passing: WeakSet[ReadyTable] = field(default_factory=WeakSet)
+    """Where responders keep upstreams' replies for this view: a name that is known now is to go there, too."""
+
     @property
     def is_internal(self) -> bool:
         """True when every network of the asker is internal (design.md 2.6).
@@ -124,9 +128,10 @@ class View:
         for name in names:
             self.led.update(self.services.pop(name, ()))
             self.led.add(name)
+        tables = (*self.ready, *self.passing)
         for name in self.led:
-            for ready in self.ready:
-                ready.drop(name)
+            for table in tables:
+                table.drop(name)
         self.led.clear()
 
     def find(self, key: WireName) -> Match | None:

@@ -30,6 +30,7 @@ class Passing:
         tables = self._tables.get(view)
         if tables is None:
             tables = self._tables[view] = tuple(LaneTable(room or 0) for room in ROOMS)
+            view.passing.update(tables)
         return tables[transport]
 
     def keep(self, query: Query, reply: bytes, lasting: Lasting, view: View, transport: int) -> None:

@@ -28,7 +28,7 @@ _EXACT, _WITH_RD, _WITH_CD, _WITH_AD, _WITH_EDNS, _WITH_DO = (1 << bit for bit i
 class LaneTable(Table):
     """A `ReadyTable` of the compiled lane."""
 
-    __slots__ = ("_denied", "_room")
+    __slots__ = ("__weakref__", "_denied", "_room")
 
     def __init__(self, room: int) -> None:
         """``room`` is what the transport carries in octets; 0 for UDP, where each query tells."""

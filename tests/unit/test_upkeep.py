@@ -75,7 +75,11 @@ class Told:
 class Nobody:
     """In place of a forwarder."""
 
-    def resolve(self, query: Any, upstreams: Any, over_tcp: bool, done: Done, options: Any, sockets: Any) -> None:
+    generation = 0
+
+    def resolve(
+        self, query: Any, upstreams: Any, over_tcp: bool, done: Done, options: Any, in_namespace: Any, client: Any
+    ) -> None:
         done(Outcome(None, None, None))
 
 

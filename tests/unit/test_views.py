@@ -9,7 +9,8 @@ import pytest
 
 from resolver import views as views_module
 from resolver.views import View, ViewSettings, reverse_apex
-from resolver.wire.name import from_text, to_text
+from resolver.wire.lane import LaneTable
+from resolver.wire.name import fold, from_text, to_text
 from tests.unit.asking import addresses, ask, views_of
 from tests.unit.pipeline.worlds import WORLD, world
 
@@ -221,3 +222,16 @@ def test_on_a_link_a_client_has_the_networks_whose_subnets_hold_our_addresses_th
             stranger.is_internal,
             stranger.is_stranger,
         )
+
+
+def test_upstreams_replies_about_a_name_that_is_known_now_go_too() -> None:
+    view = views_of(WORLD).host
+    table = LaneTable(0)
+    view.passing.add(table)
+    names = ("www.example.org", "ftp.example.org")
+    for name in names:
+        table.put(fold(from_text(name)), 1, 1, b"\x81\x80", b"\0\1\0\0\0\0", (b"x",), (1, 0, "cache"), (), 0, 0)
+
+    view.forget([fold(from_text("www.example.org"))])
+
+    assert 1 == len(table)
