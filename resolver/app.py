@@ -26,6 +26,7 @@ from resolver.assembly import (
     set_up_forwarding,
     settings_faults,
     tcp_limits,
+    unknown_networks,
     uses_system,
     view_settings,
     watch_loops,
@@ -124,7 +125,7 @@ class Server:
         self._heed_system()
         await asyncio.gather(*(source.start(self._freshness.source_changed) for source in self.content.live))
         self.content.refresh()
-        if self.pin is not None and (faults := self._unknown_networks(self.pin)):
+        if self.pin is not None and (faults := unknown_networks(self.pin, self.content.views)):
             raise ConfigError([*(fault for fault in self.content.faults if not fault.is_warning), *faults])
         self.resolv_conf.refresh()
         await self.resolved.start(self._freshness.source_changed, wanted=self._imports())
@@ -197,18 +198,6 @@ class Server:
 
     def _merge(self) -> bool:
         return self.resolved.take() | self.content.merge()
-
-    def _unknown_networks(self, pin: Pin) -> list[Fault]:
-        known = self.content.views.tables
-        return [
-            Fault(
-                "--network",
-                f"there is no network {name!r}",
-                "there are: " + (", ".join(sorted(known)) or "none at all"),
-            )
-            for name in pin.networks
-            if name not in known
-        ]
 
     async def bind(self) -> None:
         """Listen at the configured addresses. Raises StartError."""
@@ -339,7 +328,7 @@ class Server:
         pin = pin_of(self.settings)
         if not self._pin_follows_settings or pin == self.pin:
             return
-        if pin is not None and (faults := self._unknown_networks(pin)):
+        if pin is not None and (faults := unknown_networks(pin, self.content.views)):
             log.error("the view stays as it was: %s", ConfigError(faults))
             return
         self.pin = pin
@@ -402,15 +391,6 @@ class Server:
 
     def describe(self) -> str:
         """What is served, in a few words."""
-        counts = [(self.registry_size()[kind], kind) for kind in ("networks", "endpoints", "zones")]
+        size = self.content.size()
+        counts = [(size[kind], kind) for kind in ("networks", "endpoints", "zones")]
         return ", ".join(f"{count} {kind[:-1] if count == 1 else kind}" for count, kind in counts)
-
-    def registry_size(self) -> Mapping[str, int]:
-        """How many there are of each kind of thing."""
-        snapshot = self.content.views.snapshot
-        return {
-            "networks": len(snapshot.networks),
-            "endpoints": sum(len(network.endpoints) for network in snapshot.networks.values()),
-            "hosts": len(snapshot.hosts),
-            "zones": len(self.content.zones),
-        }

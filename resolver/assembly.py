@@ -32,7 +32,7 @@ from resolver.server.listeners import WILDCARDS, Address
 from resolver.server.responder import Pin, State
 from resolver.server.tcp import TcpLimits
 from resolver.sources.base import LiveSource
-from resolver.views import ViewSettings
+from resolver.views import Views, ViewSettings
 from resolver.wire.name import IPAddress, WireName, fold, from_text, suffixes_of
 
 log = logging.getLogger(__name__)
@@ -112,6 +112,16 @@ def live_sources(settings: Settings) -> tuple[LiveSource, ...]:
 def pin_of(settings: Settings) -> Pin | None:
     """The view that the configuration gives every client, if it does."""
     return Pin(settings.networks) if settings.networks else None
+
+
+def unknown_networks(pin: Pin, views: Views) -> list[Fault]:
+    """A fault for each network of a pin that does not exist."""
+    known = ", ".join(sorted(views.tables)) or "none at all"
+    return [
+        Fault("--network", f"there is no network {name!r}", f"there are: {known}")
+        for name in pin.networks
+        if name not in views.tables
+    ]
 
 
 def tcp_limits(settings: Settings) -> TcpLimits:

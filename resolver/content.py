@@ -9,7 +9,7 @@ import gc
 import logging
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -157,6 +157,14 @@ class Content:
         To be called on the event loop: the views stay the same ones. `moves_clients` tells whether somebody has
         another of them than before.
         """
+        if not self._lock.acquire(blocking=False):
+            return False  # files are being taken over, and the live sources' word with them
+        try:
+            return self._keep_up()
+        finally:
+            self._lock.release()
+
+    def _keep_up(self) -> bool:
         if self._views is None or self._is_stale:
             return False
         contributions = self._all_contributions()
@@ -176,6 +184,16 @@ class Content:
         """Take over what the live sources say now, without a look at any file; True when the views are new ones."""
         with _undisturbed(), self._lock:
             return self._publish(self._store.replace(self._all_contributions()))
+
+    def size(self) -> Mapping[str, int]:
+        """How many there are of each kind of thing."""
+        snapshot = self.views.snapshot
+        return {
+            "networks": len(snapshot.networks),
+            "endpoints": sum(len(network.endpoints) for network in snapshot.networks.values()),
+            "hosts": len(snapshot.hosts),
+            "zones": len(self.zones),
+        }
 
     def part(self) -> None:
         """Free what was served before; to be called when nobody answers from it any more."""

@@ -61,7 +61,7 @@ class ServerReadings:
 
     def registry_size(self) -> Mapping[str, int]:
         """How many there are of each kind of thing."""
-        return self._server.registry_size()
+        return self._server.content.size()
 
     def reloads(self) -> Mapping[str, ReloadCounts]:
         """By kind of input."""

@@ -302,7 +302,7 @@ class Views:
         if view is None:
             tables = tuple(table for name, table in self.tables.items() if name in networks)
             if endpoint is not None and len(tables) > 1:
-                tables = tuple(sorted(tables, key=lambda table: -_priority_on(table, endpoint)))
+                tables = tuple(sorted(tables, key=lambda table: -table.priority_of(endpoint)))
             asker = self._asker(tables, endpoint)
             key = (tuple(table.network.name for table in tables), asker)
             view = self._made.get(key)
@@ -327,7 +327,7 @@ class Views:
 
     def networks_of(self, endpoint: str) -> tuple[str, ...]:
         """The networks on which there is an endpoint of that container name."""
-        return tuple(name for name, table in self.tables.items() if _named(table, endpoint) is not None)
+        return tuple(name for name, table in self.tables.items() if table.named(endpoint) is not None)
 
     def all_made(self) -> Iterable[View]:
         """Every view that has answered anything, for the counters."""
@@ -337,7 +337,7 @@ class Views:
         """What tells the container of that name from others on the same networks: nothing, for most of them."""
         if name is None:
             return _Asker()
-        askers = [(table, asker) for table in tables if (asker := _named(table, name)) is not None]
+        askers = [(table, asker) for table in tables if (asker := table.named(name)) is not None]
         is_private = any(asker.links or asker.servers or asker.extra_hosts for _, asker in askers)
         scopes = [asker.scope for _, asker in askers] if any(table.is_contended for table in tables) else []
         return _Asker(name if is_private else None, next((scope for scope in scopes if scope is not None), None))
@@ -347,7 +347,7 @@ class Views:
         extra_hosts: dict[WireName, tuple[tuple[IPAddress | None, Origin], ...]] = {}
         servers: tuple[str, ...] = ()
         for table in tables:
-            endpoint = _named(table, asker.name) if asker.name is not None else None
+            endpoint = table.named(asker.name) if asker.name is not None else None
             if endpoint is None:
                 continue
             links[table.network.name] = {
@@ -380,24 +380,6 @@ class Views:
             scope=asker.scope,
             is_host=is_host,
         )
-
-
-def _named(table: NetworkTable, name: str) -> Endpoint | None:
-    """The endpoint whose container name that is; an alias of another one does not count."""
-    try:
-        key = fold(from_text(name))
-    except ValueError:
-        return None
-    for endpoint in table.names.get(key, ()):
-        if fold(from_text(endpoint.name)) == key:
-            return endpoint
-    return None
-
-
-def _priority_on(table: NetworkTable, name: str) -> int:
-    """How early the container of that name wants this network asked, among its own."""
-    endpoint = _named(table, name)
-    return 0 if endpoint is None else endpoint.priority
 
 
 def reverse_apex(subnet: IPNetwork) -> WireName:

@@ -105,6 +105,22 @@ class NetworkTable:
             else:
                 self.names.pop(key, None)
 
+    def named(self, name: str) -> Endpoint | None:
+        """The endpoint whose container name that is; an alias of another one does not count."""
+        try:
+            key = fold(from_text(name))
+        except ValueError:
+            return None
+        for endpoint in self.names.get(key, ()):
+            if fold(from_text(endpoint.name)) == key:
+                return endpoint
+        return None
+
+    def priority_of(self, name: str) -> int:
+        """How early the container of that name wants this network asked, among its own."""
+        endpoint = self.named(name)
+        return 0 if endpoint is None else endpoint.priority
+
     def find(self, key: WireName) -> Endpoints | None:
         """The endpoints of a folded name, by itself or by a wildcard (RFC 4592); None if there is none.
 

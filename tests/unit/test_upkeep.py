@@ -19,7 +19,7 @@ from resolver import compiled
 from resolver.content import Content
 from resolver.counters import UDP4, SourceCounts
 from resolver.errors import Fault
-from resolver.forward.forwarder import Done, Outcome
+from resolver.forward.outcomes import Done, Outcome
 from resolver.registry.model import Contribution, Endpoint, Host, Network, Port
 from resolver.server.responder import Responder, State
 from resolver.views import ViewSettings
