@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -58,7 +57,7 @@ class Existence:
 
     def _heard(self, query: Query, until: float, done: Done, client: Hashable | None, outcome: Outcome) -> None:
         if outcome.overtaken:
-            outcome = replace(outcome, overtaken=(*outcome.overtaken, SYSTEM))
+            outcome = outcome._replace(overtaken=(*outcome.overtaken, SYSTEM))
         reply = outcome.reply
         if reply is None or reply[3] & RCODE_MASK != NXDOMAIN or reply[6:8] != b"\0\0":
             done(outcome)
@@ -93,7 +92,7 @@ class _Doubt:
 
     def _no_data(self) -> Outcome:
         reply = compose(self._query, Answer(NOERROR), MAX_MESSAGE_SIZE)
-        return replace(self._denial, reply=reply, upstream=SYSTEM)
+        return self._denial._replace(reply=reply, upstream=SYSTEM)
 
     def _end(self, outcome: Outcome) -> None:
         if self._timer is not None:

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 from resolver.forward.cache import RECHECK_S, Cache, CacheSettings, Entry, Lasting
@@ -201,7 +200,7 @@ class Lookups:
         if shared.generation == self.cache.generation:
             now = self._loop.time()
             self.cache.put(shared.key, shared.query, reply, now, is_provisional=outcome.is_provisional)
-        return replace(outcome, reply=reply)
+        return outcome._replace(reply=reply)
 
 
 class _Shared:

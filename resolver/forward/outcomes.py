@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from resolver.forward.cache import Lasting
 from resolver.forward.replies import with_ttl_at_most
@@ -15,8 +14,7 @@ from resolver.wire.constants import EDE_NOT_READY, EDE_OTHER
 from resolver.wire.query import Query
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a look-up ended: a reply to relay, or what to say in place of one."""
 
     reply: bytes | None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 
 from resolver.forward.outcomes import Done, Outcome
 from resolver.forward.private import without_private
@@ -40,11 +39,11 @@ class RebindingGuard:
             return
         reply, address = without_private(query, outcome.reply)
         if address is None:
-            done(outcome if reply is outcome.reply else replace(outcome, reply=reply))
+            done(outcome if reply is outcome.reply else outcome._replace(reply=reply))
             return
         self._count(query, address, outcome)
         reason = f"{address} is a private address (rebinding guard)"
-        done(replace(outcome, reply=reply, ede=(EDE_BLOCKED, reason)))
+        done(outcome._replace(reply=reply, ede=(EDE_BLOCKED, reason)))
 
     def _count(self, query: Query, address: IPAddress, outcome: Outcome) -> None:
         self.blocked += 1

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from resolver.forward.routes import Routes
@@ -65,7 +65,7 @@ class Chain:
         for _ in range(MAX_CHASE + 1):
             outcome = decision.outcome
             if isinstance(outcome, Forward):
-                return Decision(replace(outcome, chased=chased), decision.stage)
+                return Decision(outcome._replace(chased=chased), decision.stage) if chased else decision
             if outcome.cname_target is None:
                 return decision if not chased else Decision(_joined(chased, outcome, origins), first)
             chased += outcome.answer.answer

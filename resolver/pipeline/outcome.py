@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from resolver.forward.upstreams import Upstream
 from resolver.registry.model import IPNetwork, Origin
@@ -11,8 +11,7 @@ from resolver.wire.reply import Answer
 from resolver.wire.rrset import RRset
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What a stage looks at; after a CNAME it is another name than the client's."""
 
     qname: WireName
@@ -22,8 +21,7 @@ class Question:
     qtype: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The stage's own answer."""
 
     answer: Answer
@@ -41,8 +39,7 @@ class Reply:
     """The network's name below which there is no such name: the reply is the same for every other one there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(NamedTuple):
     """An upstream is to be asked."""
 
     question: Question
@@ -60,8 +57,7 @@ class Forward:
     """CNAME records of ours that led to the question, to be put in front of the upstream's answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The outcome for a query, and who made it."""
 
     outcome: Reply | Forward

@@ -106,7 +106,7 @@ class State:
         if not isinstance(outcome, Forward):
             return decision
         if outcome.otherwise is not None and not self.own_upstreams(outcome.servers):
-            outcome = replace(outcome.otherwise, chased=outcome.chased)
+            outcome = outcome.otherwise._replace(chased=outcome.chased)
             decision = Decision(outcome, decision.stage)
         if outcome.within is not None and not self.upstreams_for(outcome):
             return Decision(kept_inside(outcome, view), decision.stage)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from resolver.errors import WireError
 from resolver.wire.constants import (
@@ -38,8 +38,7 @@ class Verdict(enum.Enum):
     NOTIMP = "notimp"
 
 
-@dataclass(frozen=True, slots=True)
-class Edns:
+class Edns(NamedTuple):
     """The client's OPT record (RFC 6891 6.1.2)."""
 
     payload: int
@@ -51,8 +50,7 @@ class Edns:
     has_options: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """One question that was asked of us."""
 
     wire: bytes
