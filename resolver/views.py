@@ -14,7 +14,7 @@ from weakref import WeakSet
 from resolver.registry.index import SubnetIndex
 from resolver.registry.model import SHORT_ID_LENGTH, Endpoint, IPNetwork, Origin, Snapshot
 from resolver.registry.table import HostTable, NetworkTable, canonical_name
-from resolver.wire.name import IPAddress, WireName, fold, from_text, suffixes_of
+from resolver.wire.name import IPAddress, WireName, fold, from_text, lineage_of
 from resolver.wire.ready import TCP_ROOM, ReadyTable, new_table
 from resolver.zones.model import ZoneSet
 
@@ -145,7 +145,7 @@ class View:
                     break
         if found is not None:
             return found
-        for suffix in reversed(list(suffixes_of(key))[1:-1]):
+        for suffix in lineage_of(key)[-2:0:-1] if self.by_suffix else ():
             if (qualified := self.by_suffix.get(suffix)) is not None:
                 head = WireName(key[: len(key) - len(suffix)] + b"\0")
                 if endpoints := self._in_network(qualified, head):

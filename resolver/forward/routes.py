@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from resolver.forward.upstreams import Upstream
-from resolver.wire.name import WireName, fold, from_text, suffixes_of
+from resolver.wire.name import WireName, fold, from_text, lineage_of
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -58,7 +58,7 @@ class Routes:
         """The route of a folded name: that of its longest suffix that has one; None when there is none."""
         if not self._by_suffix:
             return None
-        for suffix in suffixes_of(key):
+        for suffix in lineage_of(key):
             if (route := self._by_suffix.get(suffix)) is not None:
                 return route
         return None

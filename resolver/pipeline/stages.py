@@ -39,11 +39,12 @@ from resolver.wire.name import (
     from_labels,
     from_text,
     is_below,
+    is_single_label,
     label_count,
     labels_of,
+    lineage_of,
     parent_of,
     reverse_prefix,
-    suffixes_of,
     to_text,
 )
 from resolver.wire.reply import Answer
@@ -130,7 +131,9 @@ class InternalNames:
 
     def resolve(self, question: Question, view: View) -> Reply | None:
         """An answer for every name at or below one of the zones."""
-        for suffix in suffixes_of(question.key):  # the closest zone, should one lie in another
+        if not question.key.endswith(self.zones):
+            return None
+        for suffix in lineage_of(question.key):  # the closest zone, should one lie in another
             if suffix in self.zones:
                 return self._in_zone(suffix, question, view)
         return None
@@ -175,8 +178,10 @@ class RegistryNames:
         return None if match is None else _of_match(question, match, view)
 
     def _service(self, question: Question, view: View) -> Reply | None:
+        if question.key[1:2] != b"_":
+            return None
         labels = list(labels_of(question.key))
-        if len(labels) < 3 or labels[0][:1] != b"_" or labels[1] not in (b"_tcp", b"_udp", b"_sctp"):
+        if len(labels) < 3 or labels[1] not in (b"_tcp", b"_udp", b"_sctp"):
             return None
         match = view.find(from_labels(labels[2:]))
         if match is None or not match.endpoints:
@@ -275,7 +280,7 @@ class ForwardPolicy:
 
     def resolve(self, question: Question, view: View) -> Reply | Forward:
         """A Forward, or the reason why not as a reply."""
-        for suffix in suffixes_of(question.key):
+        for suffix in lineage_of(question.key):
             if suffix in view.suffixes:
                 is_network = suffix == question.key
                 how = "this is" if is_network else "nobody here has this name, and it ends in"
@@ -288,7 +293,7 @@ class ForwardPolicy:
             route = self.routes.find(parent_of(question.key))  # the zone above has it (RFC 4035 3.1.4.1)
         if route is not None and (refused := self._kept_here(route, view)) is not None:
             return refused
-        is_single = route is None and label_count(question.key) == 1
+        is_single = route is None and is_single_label(question.key)
         if is_single and not self.forward_single_labels and question.qtype in _HOST_TYPES:
             why = "nobody in this view has this name, and a single label is not forwarded (answers.single_label)"
             return Reply(negative(NXDOMAIN, ROOT, view), why=why)

@@ -43,7 +43,7 @@ from resolver.wire.constants import (
     REFUSED,
     SERVFAIL,
 )
-from resolver.wire.name import WireName, parent_of, suffixes_of
+from resolver.wire.name import WireName, lineage_of, parent_of
 from resolver.wire.query import Query, Verdict, scan
 from resolver.wire.ready import OPT_SIZE
 from resolver.wire.reply import Answer, compose, error_reply, pack
@@ -134,7 +134,7 @@ class State:
         if options.is_guarded and (
             forward.upstreams
             or forward.within is not None
-            or not self.rebinding_allowed.isdisjoint(suffixes_of(forward.question.key))
+            or not self.rebinding_allowed.isdisjoint(lineage_of(forward.question.key))
         ):
             return replace(options, is_guarded=False)
         return options

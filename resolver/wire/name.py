@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NewType
 
 from resolver.wire.constants import MAX_LABEL_SIZE, MAX_NAME_SIZE
@@ -110,6 +111,12 @@ def suffixes_of(name: bytes) -> Iterator[WireName]:
     yield ROOT
 
 
+@lru_cache(maxsize=16)
+def lineage_of(name: bytes) -> tuple[WireName, ...]:
+    """What `suffixes_of` yields, remembered for a moment: one question's are looked at again and again."""
+    return tuple(suffixes_of(name))
+
+
 def parent_of(name: bytes) -> WireName:
     """The name without its leftmost label; the root is its own parent."""
     return WireName(name[1 + name[0] :]) if name[0] else ROOT
@@ -127,6 +134,11 @@ def is_below(name: bytes, ancestor: bytes) -> bool:
     while position < cut:
         position += 1 + name[position]
     return position == cut
+
+
+def is_single_label(name: bytes) -> bool:
+    """True for a name that is one label below the root."""
+    return name[0] > 0 and name[1 + name[0]] == 0
 
 
 def label_count(name: bytes) -> int:

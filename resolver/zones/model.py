@@ -28,7 +28,7 @@ from resolver.wire.constants import (
     SVCB,
     A,
 )
-from resolver.wire.name import ROOT, WireName, fold, is_below, parent_of, suffixes_of, to_text
+from resolver.wire.name import ROOT, WireName, fold, is_below, lineage_of, parent_of, suffixes_of, to_text
 from resolver.wire.rrset import RRset
 
 MAX_LINKS = 16
@@ -234,7 +234,7 @@ class ZoneSet:
         """The zone with the longest apex that a folded name is at or below."""
         by_apex = self._by_apex
         if by_apex:
-            for suffix in suffixes_of(key):
+            for suffix in lineage_of(key):
                 if zone := by_apex.get(suffix):
                     return zone
         return None

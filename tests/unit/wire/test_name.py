@@ -19,8 +19,10 @@ from resolver.wire.name import (
     from_labels,
     from_text,
     is_below,
+    is_single_label,
     label_count,
     labels_of,
+    lineage_of,
     parent_of,
     reverse_name,
     reverse_prefix,
@@ -72,7 +74,9 @@ def test_suffixes_are_the_name_and_its_ancestors(labels: list[bytes]) -> None:
     name = from_labels(labels)
 
     assert [from_labels(labels[index:]) for index in range(len(labels) + 1)] == list(suffixes_of(name))
+    assert tuple(suffixes_of(name)) == lineage_of(name)
     assert len(labels) == label_count(name)
+    assert (len(labels) == 1) == is_single_label(name)
     assert from_labels(labels[1:]) == parent_of(name)
 
 
