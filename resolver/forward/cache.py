@@ -30,7 +30,7 @@ from resolver.errors import WireError
 from resolver.wire.constants import AA, ANY, CNAME, NOERROR, NXDOMAIN, OPT, RCODE_MASK, SERVFAIL, SOA, TC
 from resolver.wire.name import WireName, is_below
 from resolver.wire.query import Query
-from resolver.wire.records import Record, name_at, walk
+from resolver.wire.records import Record, name_at, records_of
 
 ENTRY_SIZE = 600
 """Octets that an entry takes beside its reply, keys and objects of Python's included, as measured."""
@@ -47,6 +47,8 @@ RECHECK_S = 30.0
 _COUNTS = struct.Struct("!HHH")
 _NUMBER = struct.Struct("!H")
 _TTL = struct.Struct("!I")
+_QNAME_POINTER = b"\xc0\x0c"
+"""The name of the question, as nearly every first record has it (RFC 1035 4.1.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,14 +262,14 @@ def entry_of(query: Query, reply: bytes, settings: CacheSettings) -> Entry | Non
     if flags & TC:
         return None
     answers, authorities, additionals = _COUNTS.unpack_from(reply, 6)
-    records = list(walk(reply, query.question_end, answers + authorities + additionals))
+    records = records_of(reply, query.question_end, answers + authorities + additionals)
     rcode = flags & RCODE_MASK
-    if any(record.rtype == OPT and record.ttl >> 24 for record in records):
-        return None  # an extended rcode
     names, found = _chain(reply, query, records[:answers])
     is_positive = rcode == NOERROR and found
-    soas = [record for record in records[answers : answers + authorities] if record.rtype == SOA]
-    soa = next((record for record in soas if _is_above(reply, record, names)), None)
+    soa = None
+    if not is_positive:
+        soas = (record for record in records[answers : answers + authorities] if record.rtype == SOA)
+        soa = next((record for record in soas if _is_above(reply, record, names)), None)
     ttl = _lifetime(reply, rcode, is_positive, records[:answers], soa, settings)
     if ttl is None or ttl <= 0:
         return None
@@ -277,18 +279,21 @@ def entry_of(query: Query, reply: bytes, settings: CacheSettings) -> Entry | Non
             held = min(max(_ttl_of(record), settings.min_ttl), settings.max_ttl)
             is_bound = record.rtype == SOA and not is_positive  # it is by its SOA that a client remembers
             ttls.append((record.rdata_offset - 6, min(held, ttl) if is_bound else held))
+        elif record.ttl >> 24:
+            return None  # an extended rcode
     # What is told from memory is nobody's own word (RFC 1034 6.2.1).
     kept = reply if not flags & AA else reply[:2] + _NUMBER.pack(flags & ~AA) + reply[4:]
     return Entry(query.key, query.qtype, rcode, kept, tuple(ttls), ttl)
 
 
-def _chain(reply: bytes, query: Query, answers: list[Record]) -> tuple[set[bytes], bool]:
+def _chain(reply: bytes, query: Query, answers: tuple[Record, ...]) -> tuple[set[bytes], bool]:
     """The name asked and where its CNAME records lead, and whether what was asked for stands under one of them."""
-    names = {bytes(query.key)}
+    names: set[bytes] = {query.key}
     found = False
     try:
         for record in answers:
-            if name_at(reply, record.offset) not in names:
+            is_asked_for = reply.startswith(_QNAME_POINTER, record.offset)
+            if not is_asked_for and name_at(reply, record.offset) not in names:
                 continue
             if record.rtype == query.qtype or query.qtype == ANY:
                 found = True
@@ -312,7 +317,7 @@ def _lifetime(
     reply: bytes,
     rcode: int,
     is_positive: bool,
-    answers: list[Record],
+    answers: tuple[Record, ...],
     soa: Record | None,
     settings: CacheSettings,
 ) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Set
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ from resolver.wire.constants import (
     TC,
 )
 from resolver.wire.query import Query, scan
-from resolver.wire.records import Record, walk
+from resolver.wire.records import Record, records_of, walk
 from resolver.wire.reply import ede_option, opt_record
 
 _HEADER = struct.Struct("!HHHHHH")
@@ -80,7 +81,7 @@ class Fail(NamedTuple):
     reason: str
 
 
-class _Layout(NamedTuple):
+class Layout(NamedTuple):
     """Where the parts of a reply lie."""
 
     opt: Record | None
@@ -189,7 +190,7 @@ def verify(query: Query, query_id: int, reply: bytes) -> Accept | Ignore | Fail:
     if reply[HEADER_SIZE : end - 4].lower() != query.key or reply[end - 4 : end] != query.wire[end - 4 : end]:
         return Ignore("another question")
     try:
-        opt = _layout(reply, end).opt
+        opt = layout_of(reply, end).opt
     except WireError as error:
         return Fail(str(error))
     rcode = flags & RCODE_MASK
@@ -210,7 +211,7 @@ def fit(query: Query, reply: bytes, limit: int, ede: tuple[int, str] | None = No
     `verify` accepted.
     """
     start = query.question_end
-    opt, records_behind, end = _layout(reply, start)
+    opt, records_behind, end = layout_of(reply, start)
     _, flags, _, answers, authorities, additionals = _HEADER.unpack_from(reply)
     asked = query.flags
     edns = query.edns
@@ -280,8 +281,9 @@ def with_ttl_at_most(query: Query, reply: bytes, seconds: int) -> bytes:
     return bytes(held)
 
 
-def _layout(reply: bytes, position: int) -> _Layout:
-    """Walk the records of a reply from ``position`` on.
+@lru_cache(maxsize=2)
+def layout_of(reply: bytes, position: int) -> Layout:
+    """Where the parts of a reply lie whose records begin at ``position``; remembered for a moment, as `records_of` is.
 
     Raises WireError when they do not end within the message, for two OPT records, and for one that is not at the root,
     in the additional section, with whole options (RFC 6891 6.1).
@@ -290,14 +292,14 @@ def _layout(reply: bytes, position: int) -> _Layout:
     count = answers + authorities + additionals
     opt = None
     opt_index = 0
-    for index, record in enumerate(walk(reply, position, count)):
+    for index, record in enumerate(records_of(reply, position, count)):
         if record.rtype == OPT:
             if opt is not None or index < answers + authorities or reply[record.offset]:
                 raise WireError("an OPT record is not where it belongs")
             _check_options(reply, record.rdata_offset, record.end)
             opt, opt_index = record, index
         position = record.end
-    return _Layout(opt, count - 1 - opt_index if opt is not None else 0, position)
+    return Layout(opt, count - 1 - opt_index if opt is not None else 0, position)
 
 
 def _check_options(reply: bytes, position: int, end: int) -> None:

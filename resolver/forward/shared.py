@@ -10,11 +10,10 @@ import struct
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
-from resolver.forward.replies import without_hop_options
+from resolver.forward.replies import layout_of, without_hop_options
 from resolver.forward.upstreams import Upstream
-from resolver.wire.constants import AD, CD, HEADER_SIZE, OPT, OPTION_EDE, RD
+from resolver.wire.constants import AD, CD, HEADER_SIZE, OPTION_EDE, RD
 from resolver.wire.query import Query
-from resolver.wire.records import walk
 
 if TYPE_CHECKING:
     from resolver.forward.transports import SocketFactory
@@ -73,19 +72,13 @@ def shareable(query: Query, reply: bytes) -> bytes | None:
 
     Octets behind the last record are cut off.
     """
-    position = query.question_end
-    counts = struct.unpack_from("!HHH", reply, 6)
-    remaining = sum(counts)
-    for record in walk(reply, position, remaining):
-        position = record.end
-        remaining -= 1
-        if record.rtype != OPT or record.rdata_offset == record.end:
-            continue
-        if remaining:  # records behind it may be compressed against what stands before: it cannot change its size
-            return None
-        options = _extended_errors(reply[record.rdata_offset : record.end])
-        return reply[: record.rdata_offset - 2] + _NUMBER.pack(len(options)) + options
-    return reply[:position]
+    opt, records_behind, end = layout_of(reply, query.question_end)
+    if opt is None or opt.rdata_offset == opt.end:
+        return reply[:end]
+    if records_behind:  # they may be compressed against what stands before: it cannot change its size
+        return None
+    options = _extended_errors(reply[opt.rdata_offset : opt.end])
+    return reply[: opt.rdata_offset - 2] + _NUMBER.pack(len(options)) + options
 
 
 def _extended_errors(options: bytes) -> bytes:

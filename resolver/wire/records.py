@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from resolver.errors import WireError
@@ -88,3 +89,9 @@ def walk(wire: bytes, position: int, count: int) -> Iterator[Record]:
             raise WireError("a record's data leave the message")
         yield Record(offset, rtype, rclass, ttl, position, position + size)
         position += size
+
+
+@lru_cache(maxsize=2)
+def records_of(wire: bytes, position: int, count: int) -> tuple[Record, ...]:
+    """What `walk` yields, remembered for a moment: a reply is verified, kept and passed on in one go."""
+    return tuple(walk(wire, position, count))
