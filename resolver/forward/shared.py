@@ -37,7 +37,10 @@ def key_of(query: Query, upstreams: Sequence[Upstream], in_namespace: SocketFact
         return None
     if edns is not None and edns.has_options and not _are_hop_options(query):
         return None
-    where = in_namespace if any(upstream.in_namespace for upstream in upstreams) else None
+    where = None
+    for upstream in upstreams:
+        if upstream.in_namespace:
+            where = in_namespace
     return (
         query.key,
         query.wire[query.question_end - 4 : query.question_end],

@@ -9,7 +9,7 @@ import enum
 import ipaddress
 import re
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 DNS_PORT = 53
 MAX_PORT = 65535
@@ -57,6 +57,14 @@ class Upstream:
     """Whom its certificate must be for, and who is looked up when there is no address; empty: the address itself."""
     path: str = ""
     """Of a DoH server."""
+    _hash: int = field(init=False, repr=False, compare=False, default=0)
+
+    def __post_init__(self) -> None:
+        parts = (self.address, self.port, self.in_namespace, self.transport, self.name, self.path)
+        object.__setattr__(self, "_hash", hash(parts))
+
+    def __hash__(self) -> int:
+        return self._hash  # a look-up finds something by its upstream a dozen times
 
     @property
     def is_ipv6(self) -> bool:
