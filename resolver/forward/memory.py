@@ -57,7 +57,8 @@ TCP_AGAIN_S = 30.0
 HEDGES = 10.0
 """How many look-ups in a row may ask a second upstream early."""
 HEDGES_PER_LOOKUP = 0.1
-"""What each look-up adds to that: in the long run one in ten is hedged, or an overload would be made worse."""
+"""What each look-up adds to that: in the long run one in ten is hedged, or an overload would be made worse. Those that
+turn out to have made up for a lost packet do not count."""
 
 TICK_S = 0.001
 """A timer may be early by the clock's resolution."""
@@ -221,6 +222,10 @@ class Memory:
         self._hedges -= 1
         self.hedged += 1
         return True
+
+    def give_back_hedges(self, count: int) -> None:
+        """So many hedges were for lost packets: what is lost is no load."""
+        self._hedges = min(HEDGES, self._hedges + count)
 
     def replied(
         self, upstream: Upstream, rtt_s: float, failure: Failure | None, now: float, *, over_tcp: bool = False

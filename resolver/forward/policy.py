@@ -29,6 +29,8 @@ comes after its time still wins. The *newest* try is the one whose time runs.
 | an older try fails                         | nothing, unless nobody else is waited for                           |
 | the newest try's patience is over          | the next of the schedule is asked: before 0.4 s that is a hedge,    |
 |                                            | and when too many look-ups were hedged of late, 0.4 s are waited    |
+| after hedges the newest try is answered in | they cost nothing: a packet was lost. When an earlier one is        |
+| time, and no earlier one was               | answered after all, or the newest late, everything is slow          |
 | the next failed in this look-up            | it is passed over. When the schedule is through, a server that gave |
 |                                            | no usable bytes is asked again, for 0.4 s, with pauses (`schedule`) |
 |                                            | for a second in all; one that said an rcode is not                  |
@@ -114,6 +116,7 @@ class Lookup:
         "_deadline",
         "_doubted",
         "_edns0",
+        "_hedged",
         "_held",
         "_is_sequential",
         "_kept",
@@ -146,6 +149,7 @@ class Lookup:
         self._memory = memory
         self._is_sequential = options.order == "sequential"
         self._asked_at: dict[Upstream, float] = {}
+        self._hedged = 0  # hedges that this look-up owes to the budget
         self._held: Finish | None = None  # that there is nothing, by the word of a later server
         self._listed = turned(upstreams, turn) if options.order == "rotate" else upstreams
         order = memory.ordered(self._listed, fastest=options.order == "fastest")
@@ -180,14 +184,18 @@ class Lookup:
             self._memory.silent(newest.upstream, silence_s, overtaken=False, now=now, over_tcp=newest.over_tcp)
             is_hedge = silence_s < FIRST_PATIENCE_S - TICK_S and not newest.is_late and len(self._schedule.order) > 1
             newest.is_late = True
-            if is_hedge and now < self._deadline and not self._memory.may_hedge():
-                self._wake_at = min(newest.sent_at + FIRST_PATIENCE_S, self._deadline)
-                return Wait(self._wake_at)
+            if is_hedge and now < self._deadline:
+                if not self._memory.may_hedge():
+                    self._wake_at = min(newest.sent_at + FIRST_PATIENCE_S, self._deadline)
+                    return Wait(self._wake_at)
+                self._hedged += 1
         return self.give_up() if now >= self._deadline else self._advance(now)
 
     def replied(self, attempt: Try, reply: bytes, rcode: int, truncated: bool, now: float) -> Step:
         """A reply to a try came, and is one to our question; ``rcode`` has its extended bits."""
         upstream = attempt.upstream
+        if self._hedged:
+            self._settle_hedges(attempt, now)
         is_good = rcode in (NOERROR, NXDOMAIN)
         if not (attempt.edns0 and rcode in (FORMERR, NOTIMP, BADVERS)):
             failure = None if is_good else failure_of_rcode(rcode)
@@ -209,6 +217,12 @@ class Lookup:
             self._reasons[attempt.upstream] = reason
         self._memory.failed(attempt.upstream, failure, now, over_tcp=attempt.over_tcp)
         return self._go_on(attempt, failure, now)
+
+    def _settle_hedges(self, attempt: Try, now: float) -> None:
+        """A reply tells what the hedges before it were for: loss, which they cure, or overload, which they feed."""
+        if not attempt.is_late and now - attempt.sent_at <= self._memory.patience_s(attempt.upstream):
+            self._memory.give_back_hedges(self._hedged)
+        self._hedged = 0
 
     def _settle(self, finish: Finish, upstream: Upstream, is_negative: bool, now: float) -> Step:
         """The end, unless there is nothing by the word of a later server, and an earlier one may still know more."""

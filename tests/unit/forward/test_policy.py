@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
@@ -145,6 +146,64 @@ def test_in_the_long_run_one_look_up_in_ten_is_hedged() -> None:
     assert [True] * 10 == hedged[:10]
     assert 18 <= sum(hedged) <= 21
     assert memory.hedged == sum(hedged)
+
+
+def hedges_left(memory: Memory) -> int:
+    memory = copy.deepcopy(memory)
+    return sum(memory.may_hedge() for _ in range(20))
+
+
+def hedged(memory: Memory, *, after_s: float, answers: int) -> bool:
+    """Whether a look-up was hedged, when that try of it (0: the first) answers so long after the last one was sent."""
+    script = Script(A, B, memory=memory).sleep()
+    script.now += after_s
+    if len(script.tries) > answers:
+        script.reply(NOERROR, attempt=script.tries[answers])
+    return len(script.tries) == 2
+
+
+def test_what_makes_up_for_a_lost_packet_is_always_hedged() -> None:
+    memory = knowing(0.01, A, B)
+
+    assert all(hedged(memory, after_s=0.01, answers=1) for _ in range(100))
+    assert (100, 10) == (memory.hedged, hedges_left(memory))
+
+
+@pytest.mark.parametrize(("after_s", "answers"), [(0.02, 0), (0.2, 0), (0.2, 1)])
+def test_a_hedge_against_slowness_is_not_made_good(after_s: float, answers: int) -> None:
+    """The first try answers after all, or the second is no faster: more questions would make it worse."""
+    memory = knowing(0.01, A, B)
+
+    assert hedged(memory, after_s=after_s, answers=answers)
+    assert 9 == hedges_left(memory)
+
+
+def test_hedges_against_slowness_are_bounded() -> None:
+    memory = knowing(0.01, A, B)
+
+    assert 10 <= sum(hedged(memory, after_s=0.02, answers=0) for _ in range(100)) <= 21
+
+
+def test_every_hedge_of_a_look_up_is_made_good() -> None:
+    memory = knowing(0.01, A, B)
+
+    for _ in range(50):
+        script = Script(A, B, memory=memory).sleep().sleep()
+        assert [A, B, A] == [upstream for upstream, _ in script.asked]
+        script.now += 0.01
+        script.reply(NOERROR)
+
+    assert (100, 10) == (memory.hedged, hedges_left(memory))
+
+
+def test_a_late_refusal_before_the_hedge_is_answered_shows_slowness() -> None:
+    memory = knowing(0.01, A, B)
+    for _ in range(100):
+        script = Script(A, B, memory=memory).sleep()
+        if len(script.tries) == 2:
+            script.reply(SERVFAIL, attempt=script.tries[0]).reply(NOERROR)
+
+    assert memory.hedged <= 21
 
 
 def test_without_a_hedge_the_next_server_is_asked_after_400_ms() -> None:
