@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from resolver import garbage
 from resolver.assembly import (
     askers_upstreams,
     bootstrap_servers,
@@ -54,9 +54,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_YOUNG_OBJECTS = 10_000
-"""So many objects that were made and not freed again (some 2 MB) make the collector look for cycles. No query leaves
-any, so Python's own 700 had it look at live cache entries, 60 times a second under load."""
 DRAIN_S = 1.5
 """How long queries in flight may still take when the server ends; the rest of 2 s is for cleaning up."""
 
@@ -227,10 +224,7 @@ class Server:
         self.is_ready, loop = True, asyncio.get_running_loop()
         watch_loops(self.lookups, self.settings, self.responder.state, self.resolved.imported)
         log.info("ready: %s", banner)
-        # The start is over: what lives now lives long, and the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_YOUNG_OBJECTS)
+        garbage.expect_little()
         if self._http is not None:
             self._http.start(loop)
         keeper = loop.create_task(self._freshness.keep())
