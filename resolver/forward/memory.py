@@ -241,7 +241,10 @@ class Memory:
         if over_tcp:
             found.tcp_down_until = float("-inf")
         if failure is None or failure not in _LAME:
+            was_down = found.is_down
             found.rise()
+            if was_down:
+                self._has_down = any(health.is_down for health in self.health.values())
             return
         self._refused(found, failure, now)
 
