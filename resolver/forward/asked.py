@@ -11,7 +11,7 @@ from resolver.forward.memory import FIRST_PATIENCE_S, TICK_S, Memory
 from resolver.forward.replies import Accept, Ignore, is_referral, upstream_query, verify
 from resolver.forward.stats import UpstreamStats
 from resolver.forward.steps import Try
-from resolver.forward.transports import Exchange, SocketFactory
+from resolver.forward.transports import ENDED, Ended, Exchange, SocketFactory
 from resolver.forward.upstreams import Upstream
 from resolver.wire.constants import NOERROR, NXDOMAIN
 from resolver.wire.query import Query
@@ -69,7 +69,7 @@ class Asked:
             query, self._spelling = spell(query, running.query.question_end)
         factory = running.in_namespace if upstream.in_namespace else forwarder._sockets
         connections = self._stats.connections
-        self._exchange: Exchange = forwarder.exchanges.open(
+        self._exchange: Exchange | Ended = forwarder.exchanges.open(
             upstream, query, self, factory, attempt.over_tcp, self._stats, running.client
         )
         if self._stats.connections != connections and not upstream.is_datagram:
@@ -95,7 +95,7 @@ class Asked:
                 failure = Failure.LAME
             if failure is not None:
                 self._stats.failures[failure] += 1
-            self._exchange.close()
+            self._close()
             if self._running.is_over:
                 self._forwarder.overtaken.forget(self)
                 self._memory.replied(self._attempt.upstream, now - self._sent_at, failure, now)
@@ -106,11 +106,12 @@ class Asked:
         elif isinstance(verdict, Ignore) and self._attempt.upstream.is_datagram and not self._attempt.over_tcp:
             self._stats.ignored += 1
         else:
-            self._exchange.close()
+            self._close()
             self.broke(Failure.MALFORMED)
 
     def broke(self, failure: Failure, reason: str = "") -> None:
         """The exchange came to nothing."""
+        self._exchange = ENDED
         is_over = self._running.is_over
         if is_over and not self._forwarder.overtaken.forget(self):
             return
@@ -130,7 +131,7 @@ class Asked:
             return
         attempt = self._attempt
         if winner == attempt.upstream:  # a packet was lost, and a later one came through
-            self._exchange.close()
+            self._close()
             self._stats.failures[Failure.TIMEOUT] += now - self._sent_at >= FIRST_PATIENCE_S
             return
         until = self._sent_at + FIRST_PATIENCE_S
@@ -142,8 +143,12 @@ class Asked:
         """It was overtaken, and has been silent since."""
         self._let_go(self._forwarder._loop.time(), overtaken=True)
 
-    def _let_go(self, now: float, *, overtaken: bool) -> None:
+    def _close(self) -> None:
         self._exchange.close()
+        self._exchange = ENDED  # that one knows us as its listener: nothing is to be left to the garbage collector
+
+    def _let_go(self, now: float, *, overtaken: bool) -> None:
+        self._close()
         attempt, silence_s = self._attempt, now - self._sent_at
         over_tcp = attempt.over_tcp
         self._memory.silent(attempt.upstream, silence_s, overtaken=overtaken, now=now, over_tcp=over_tcp)

@@ -273,6 +273,8 @@ class _Running:
         now = self._forwarder._loop.time()
         for asked in self._asked:
             asked.end(outcome.upstream, now)
+        self._asked.clear()  # they know us
+        self._timer = None
         self._forwarder._under_way.discard(self)
         self._done(outcome)
 

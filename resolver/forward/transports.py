@@ -128,6 +128,18 @@ class Poller:
                 watched.on_ready()
 
 
+class Ended:
+    """In place of an exchange that is over."""
+
+    is_closed = True
+
+    def close(self) -> None:
+        """It is."""
+
+
+ENDED = Ended()
+
+
 class UdpExchange:
     """A datagram, and the datagrams that come back from where it went.
 

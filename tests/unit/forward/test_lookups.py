@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -67,6 +68,33 @@ def test_the_second_question_is_answered_from_the_cache() -> None:
         assert (False, True) == (first.is_cached, second.result().is_cached)
         assert "NOERROR" == rcode_of(second.result())
         assert 1 == lookups.forwarder.lookups
+
+    run(server, main)
+
+
+def test_a_look_up_leaves_nothing_to_the_garbage_collector() -> None:
+    server = ScriptedServer()
+
+    async def main(lookups: Lookups, upstreams: tuple[Upstream, ...]) -> None:
+        def leftovers() -> list[str]:
+            gc.collect()
+            found = [type(left).__name__ for left in gc.garbage if type(left).__module__.startswith("resolver.")]
+            gc.garbage.clear()
+            return found
+
+        await asked(lookups, upstreams, "ok")
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            await asked(lookups, upstreams, "garbageid-b")
+            await asked(lookups, upstreams, "servfail")
+            await asked(lookups, upstreams, "tc")
+            await asked(lookups, (upstreams[0], Upstream("127.0.0.9", 9)), "slow1")
+
+            assert [] == leftovers()
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
 
     run(server, main)
 
