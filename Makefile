@@ -29,7 +29,7 @@ test: ## install what the tests need, then run them all; a skipped test is a fai
 	@[ "$$(id -u)" -eq 0 ] || { echo "make test: the namespace tests need root: sudo make test (without them: .venv/bin/pytest -m 'not root')" >&2; exit 1; }
 	@tools/debian.sh test
 	@tools/venv.sh dev
-	@NO_SKIPS=1 $(BIN)/python -m pytest $(ARGS)
+	@NO_SKIPS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: venv-dev ## formatting, lint, types, layers, Dockerfile and shell scripts (< 1 min)
 	@tools/check.sh

@@ -24,6 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         raise pytest.UsageError("tests that make network namespaces need root: sudo make test, or pytest -m 'not root'")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep on one worker what shares fixtures: a file, and all that wants a dockerd of the tests' own."""
+    folder = item.path.parent.name
+    item.add_marker(pytest.mark.xdist_group(folder if folder in ("docker", "golden") else str(item.path)))
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note a test that was skipped or was expected to fail."""
     if report.skipped:
