@@ -393,7 +393,7 @@ def test_a_name_of_multicast_dns_that_is_no_host_name_does_not_exist() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("query", [b"", b"\0" * 12, wire("a.example.")[:20]])
+@pytest.mark.parametrize("query", [b"", b"\0" * 12, wire("a.example.")[:20]], ids=["nothing", "a header", "cut"])
 def test_bytes_that_are_no_query_are_a_failure(query: bytes) -> None:
     async def main() -> None:
         resolver = SystemResolver(asyncio.get_running_loop(), calls=Calls())
