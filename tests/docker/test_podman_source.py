@@ -9,6 +9,7 @@ import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -94,8 +95,9 @@ class Podman:
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    with Podman(tmp_path_factory.mktemp("podman")) as started:
+def podman() -> Iterator[Podman]:
+    # A path of podman's has 50 characters at most.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder, Podman(Path(folder)) as started:
         yield started
 
 

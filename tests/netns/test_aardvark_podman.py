@@ -16,6 +16,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -157,9 +158,10 @@ class PodmanHost:
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanHost]:
+def host() -> Iterator[PodmanHost]:
     """Two networks of which `db` is on both, an internal one, and a container on each."""
-    made = PodmanHost(tmp_path_factory.mktemp("podman"))
+    folder = TemporaryDirectory(ignore_cleanup_errors=True)  # a path of podman's has 50 characters at most
+    made = PodmanHost(Path(folder.name))
     try:
         made.podman("import", str(made.folder / "image.tar"), "box")
         made.podman("network", "create", "--ipv6", "--subnet=10.70.0.0/24", "--subnet=fd00:70::/64", "blue")
@@ -173,6 +175,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanHost]:
         yield made
     finally:
         made.close()
+        folder.cleanup()
 
 
 def test_it_is_pydns_that_serves(host: PodmanHost) -> None:
