@@ -308,7 +308,8 @@ class Live:
         self.process.send_signal(number)
 
     def hang_up(self) -> None:
-        """SIGHUP, and wait until it was seen to."""
+        """SIGHUP, and wait until it was seen to: answers are made of what was read, or that was no good."""
+        said = len(self.stderr)
         before = self.count("pydns_reload_successes_total", input="config") + self.count(
             "pydns_reload_failures_total", input="config"
         )
@@ -320,6 +321,7 @@ class Live:
                 > before
             )
         )
+        until(lambda: any(words in self.stderr[said:] for words in (": serving ", "configuration stays as it was")))
 
     def stopped_within(self, number: signal.Signals = signal.SIGTERM) -> float:
         """Seconds from a signal to the end of the process."""
