@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
 
-class Background:
+class Background(ABC):
     """Opens on entering, and closes everything on leaving, on its own loop."""
 
     def __init__(self) -> None:
@@ -26,13 +27,13 @@ class Background:
         self._thread.join(10)
         self.loop.close()
 
+    @abstractmethod
     async def open(self) -> None:
         """Begin to listen."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shut(self) -> None:
         """Close what was opened, on the loop; its tasks have ended."""
-        raise NotImplementedError
 
     async def _end(self) -> None:
         tasks = asyncio.all_tasks(self.loop) - {asyncio.current_task()}
