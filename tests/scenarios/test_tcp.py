@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from statistics import median
 
 import pytest
 
@@ -176,17 +177,18 @@ def test_a_client_that_never_reads_is_bounded_and_ended(serve: Serve) -> None:
 
         with ThreadPoolExecutor(1) as threads:
             threads.submit(pour)
-            slowest_s = 0.0
+            waits_s: list[float] = []
             deadline = time.monotonic() + 10
             while not ended.is_set():
                 began = time.monotonic()
                 assert answers(over_udp(live.at, ask("db."))) == ["172.18.0.2"]
-                slowest_s = max(slowest_s, time.monotonic() - began)
+                waits_s.append(time.monotonic() - began)
                 most_mb = max(most_mb, live.memory_mb())
                 assert time.monotonic() < deadline, "the connection was not ended"
                 time.sleep(0.005)
     assert most_mb - before_mb < 24, f"{before_mb:.0f} MB before, {most_mb:.0f} MB at most"
-    assert slowest_s < 3  # it is not held up for as long as the client pours
+    assert median(waits_s) < 0.2
+    assert max(waits_s) < 3, "nobody is held up for as long as the client pours, whatever else the machine does"
 
 
 def test_of_too_many_connections_the_quietest_goes_and_the_newest_is_served(serve: Serve) -> None:

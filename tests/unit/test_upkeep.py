@@ -209,7 +209,7 @@ def changed(said: Sequence[Endpoint], what: str, at: int, endpoint: Endpoint) ->
 
 @pytest.mark.parametrize("lane", ["compiled", "python"])
 @settings(
-    max_examples=8, phases=NO_SHRINKING, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=15, phases=NO_SHRINKING, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
 @given(steps=st.lists(a_step(), min_size=1, max_size=7), is_joined=st.booleans(), has_hosts=st.booleans())
 def test_changes_taken_over_one_by_one_answer_as_a_start_anew(
