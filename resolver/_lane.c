@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -32,7 +33,6 @@ enum {
     BATCH = 64,       /* datagrams for each system call */
     ROUNDS = 16,      /* batches before the event loop has its turn: some milliseconds */
     RECEIVE = 4096,   /* octets of a query; a longer one is cut, and Python says FORMERR */
-    SEND = 4096,      /* octets of a reply of ours over UDP, more than any client is given */
     CONTROL = 64,
     TYPE_OPT = 41,
     OPT_SIZE = 11,
@@ -43,6 +43,9 @@ enum {
     MIN_UDP_SIZE = 512,
     ADDRESS = 16,
     MAX_CLIENTS = 1 << 16,
+    MAX_BOUNDS = 32,   /* of a histogram */
+    LINE = 64,         /* octets of a cache line */
+    EVENTS = 64,       /* for each call of epoll_wait */
 };
 
 /* Flag bits of the header: octets 2 and 3. */
@@ -605,12 +608,19 @@ typedef struct {
     Client *clients; /* open addressing; places are a power of two */
     size_t places, known;
     Client everybody; /* every client's tables, where there is one view */
+    PyObject *misses; /* a list of what Python has to answer, or NULL */
     unsigned long long hits, unsent;
+    unsigned bounds; /* of the histogram of durations */
+    int64_t bounds_ns[MAX_BOUNDS], sum_ns;
+    uint64_t durations[MAX_BOUNDS + 1];
 } Loop;
 
-static PyTypeObject *table_type;
+static PyTypeObject *table_type, *loop_type;
 
-static uint8_t received[BATCH][RECEIVE], sent[BATCH][SEND], controls[BATCH][CONTROL] __attribute__((aligned(8)));
+/* A line more than a page: at the same place of a page each they would push one another out of the first cache. */
+static uint8_t received[BATCH][RECEIVE + LINE] __attribute__((aligned(LINE)));
+static uint8_t sent[BATCH * OWN_UDP_SIZE]; /* one reply behind the other; no client is given more */
+static uint8_t controls[BATCH][CONTROL] __attribute__((aligned(8)));
 static struct sockaddr_storage peers[BATCH];
 static struct iovec in_parts[BATCH], out_parts[BATCH];
 static struct mmsghdr in[BATCH], out[BATCH];
@@ -716,77 +726,145 @@ static void send_all(Loop *loop, unsigned many) {
     }
 }
 
-PyDoc_STRVAR(drain_doc, "drain(): answer what waits in the socket and is known; a list of (message, client, source) of\n"
-                        "the rest, or None. `hits` and `unsent` of the loop grow.");
-
-static PyObject *loop_drain(PyObject *self, PyObject *Py_UNUSED(none)) {
-    Loop *loop = (Loop *)self;
-    PyObject *misses = NULL;
-    for (int round = 0; round < ROUNDS; round++) {
+/* Make places ready for the kernel again: the first time all of them, then those that were used. */
+static void make_ready(int used) {
+    if (!in[0].msg_hdr.msg_iov) {
+        used = BATCH;
         for (unsigned n = 0; n < BATCH; n++) {
             in_parts[n] = (struct iovec){received[n], RECEIVE};
-            in[n].msg_hdr = (struct msghdr){.msg_name = &peers[n],
-                                            .msg_namelen = sizeof peers[n],
-                                            .msg_iov = &in_parts[n],
-                                            .msg_iovlen = 1,
-                                            .msg_control = controls[n],
-                                            .msg_controllen = CONTROL};
+            in[n].msg_hdr = (struct msghdr){
+                .msg_name = &peers[n], .msg_iov = &in_parts[n], .msg_iovlen = 1, .msg_control = controls[n]};
         }
-        int count = recvmmsg(loop->fd, in, BATCH, MSG_DONTWAIT, NULL);
-        if (count <= 0) break; /* drained: to find out here costs a fraction of a turn of the event loop */
-        int64_t now = now_ns();
-        unsigned many = 0;
-        for (int n = 0; n < count; n++) {
-            struct msghdr *header = &in[n].msg_hdr;
-            Question asked;
-            size_t size = 0;
-            const Client *client = client_of(loop, &peers[n]);
-            if (client && read_query(received[n], in[n].msg_len, &asked)) {
-                Entry *entry = find(client->table, &asked, now);
-                if (!entry && client->passing) entry = find(client->passing, &asked, now);
-                if (!entry) entry = deny(client->table, &asked);
-                if (entry) size = reply_to(entry, received[n], &asked, now, sent[many], asked.limit);
-            }
-            PyObject *source = take_source(header, !size);
-            if (size) {
-                out_parts[many] = (struct iovec){sent[many], size};
-                out[many].msg_hdr = *header;
-                out[many].msg_hdr.msg_iov = &out_parts[many];
-                out[many].msg_hdr.msg_flags = 0;
-                many++;
-                continue;
-            }
-            PyObject *whom = source ? as_client(&peers[n]) : NULL;
-            PyObject *miss = whom ? Py_BuildValue("(y#OO)", received[n], (Py_ssize_t)in[n].msg_len, whom, source) : NULL;
-            Py_XDECREF(whom);
-            Py_XDECREF(source);
-            if (!misses && miss) misses = PyList_New(0);
-            if (!miss || !misses || PyList_Append(misses, miss)) {
-                Py_XDECREF(miss);
-                Py_XDECREF(misses);
-                send_all(loop, many);
-                return NULL;
-            }
-            Py_DECREF(miss);
-        }
-        loop->hits += many;
-        send_all(loop, many);
     }
+    for (int n = 0; n < used; n++) {
+        in[n].msg_hdr.msg_namelen = sizeof peers[n];
+        in[n].msg_hdr.msg_controllen = CONTROL;
+    }
+}
+
+/* Keep a query for Python: (message, client, source). */
+static int miss(Loop *loop, int n, PyObject *source) {
+    PyObject *whom = source ? as_client(&peers[n]) : NULL;
+    PyObject *kept = whom ? Py_BuildValue("(y#OO)", received[n], (Py_ssize_t)in[n].msg_len, whom, source) : NULL;
+    if (kept && !loop->misses) loop->misses = PyList_New(0);
+    int failed = !kept || !loop->misses || PyList_Append(loop->misses, kept);
+    Py_XDECREF(kept);
+    Py_XDECREF(whom);
+    Py_XDECREF(source);
+    return failed ? -1 : 0;
+}
+
+/* Answer what has been received; how many replies stand ready to be sent, or -1. */
+static int answer(Loop *loop, int count, int64_t now) {
+    unsigned many = 0;
+    uint8_t *to = sent;
+    for (int n = 0; n < count; n++) {
+        struct msghdr *header = &in[n].msg_hdr;
+        Question asked;
+        size_t size = 0;
+        const Client *client = client_of(loop, &peers[n]);
+        if (client && read_query(received[n], in[n].msg_len, &asked)) {
+            Entry *entry = find(client->table, &asked, now);
+            if (!entry && client->passing) entry = find(client->passing, &asked, now);
+            if (!entry) entry = deny(client->table, &asked);
+            if (entry) size = reply_to(entry, received[n], &asked, now, to, asked.limit);
+        }
+        PyObject *source = take_source(header, !size);
+        if (!size) {
+            if (!miss(loop, n, source)) continue;
+            send_all(loop, many);
+            return -1;
+        }
+        out_parts[many] = (struct iovec){to, size};
+        out[many].msg_hdr = *header;
+        out[many].msg_hdr.msg_iov = &out_parts[many];
+        out[many].msg_hdr.msg_flags = 0;
+        many++;
+        to += size;
+    }
+    return (int)many;
+}
+
+/* Each hit of a batch took its share of the time. */
+static void observe(Loop *loop, unsigned hits, int64_t duration_ns) {
+    unsigned n = 0;
+    while (n < loop->bounds && duration_ns / hits > loop->bounds_ns[n]) n++;
+    loop->durations[n] += hits;
+    loop->sum_ns += duration_ns;
+}
+
+/* Answer what waits in the socket, some batches of it at most; -1 with an exception. Misses are kept.
+ *
+ * `is_sure` says that somebody comes back as long as there is more: then a batch that was not full was the last. */
+static int serve(Loop *loop, int is_sure) {
+    static int used = BATCH;
+    for (int round = 0; round < ROUNDS; round++) {
+        make_ready(used);
+        int count = recvmmsg(loop->fd, in, BATCH, MSG_DONTWAIT, NULL);
+        used = count > 0 ? count : 0;
+        if (count <= 0) break;
+        int64_t began = now_ns();
+        int many = answer(loop, count, began);
+        if (many < 0) return -1;
+        loop->hits += (unsigned)many;
+        send_all(loop, (unsigned)many);
+        if (many) observe(loop, (unsigned)many, now_ns() - began);
+        if (is_sure && count < BATCH) break;
+    }
+    return 0;
+}
+
+static PyObject *take_misses(Loop *loop) {
+    PyObject *misses = loop->misses;
+    loop->misses = NULL;
     if (misses) return misses;
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(drain_doc, "drain(): answer what waits in the socket and is known; a list of (message, client, source) of\n"
+                        "the rest, or None. `hits` and `unsent` of the loop grow.");
+
+static PyObject *loop_drain(PyObject *self, PyObject *Py_UNUSED(none)) {
+    return serve((Loop *)self, 0) ? NULL : take_misses((Loop *)self);
+}
+
+PyDoc_STRVAR(durations_doc, "take_durations(): (hits by bound and above, their sum in seconds) since the last call.");
+
+static PyObject *loop_take_durations(PyObject *self, PyObject *Py_UNUSED(none)) {
+    Loop *loop = (Loop *)self;
+    PyObject *counts = PyList_New(0);
+    for (unsigned n = 0; counts && n <= loop->bounds; n++) {
+        PyObject *hits = PyLong_FromUnsignedLongLong(loop->durations[n]);
+        if (!hits || PyList_Append(counts, hits)) Py_CLEAR(counts);
+        Py_XDECREF(hits);
+    }
+    PyObject *taken = counts ? Py_BuildValue("(Nd)", counts, (double)loop->sum_ns / 1e9) : NULL;
+    if (taken) {
+        memset(loop->durations, 0, sizeof loop->durations);
+        loop->sum_ns = 0;
+    }
+    return taken;
+}
+
 static PyObject *loop_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
     int fd;
-    if (!PyArg_ParseTuple(args, "i", &fd)) return NULL;
+    PyObject *bounds;
+    if (!PyArg_ParseTuple(args, "iO!", &fd, &PyTuple_Type, &bounds)) return NULL;
+    Py_ssize_t many = PyTuple_Size(bounds);
+    if (many > MAX_BOUNDS) return PyErr_Format(PyExc_ValueError, "at most %d bounds, not %zd", MAX_BOUNDS, many);
     Loop *loop = (Loop *)PyType_GenericAlloc(type, 0);
-    if (loop) loop->fd = fd;
+    if (!loop) return NULL;
+    loop->fd = fd;
+    loop->bounds = (unsigned)many;
+    for (Py_ssize_t n = 0; n < many; n++) loop->bounds_ns[n] = (int64_t)(PyFloat_AsDouble(PyTuple_GetItem(bounds, n)) * 1e9);
+    if (PyErr_Occurred()) Py_CLEAR(loop);
     return (PyObject *)loop;
 }
 
 static void loop_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     forget((Loop *)self);
+    Py_XDECREF(((Loop *)self)->misses);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
 }
@@ -857,6 +935,7 @@ static PyObject *loop_unsent(PyObject *self, void *Py_UNUSED(closure)) {
 
 static PyMethodDef loop_methods[] = {
     {"drain", loop_drain, METH_NOARGS, drain_doc},
+    {"take_durations", loop_take_durations, METH_NOARGS, durations_doc},
     {"assign", loop_assign, METH_VARARGS, assign_doc},
     {"forget", loop_forget, METH_NOARGS, forget_clients_doc},
     {NULL, NULL, 0, NULL},
@@ -867,7 +946,8 @@ static PyGetSetDef loop_attributes[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 static PyType_Slot loop_slots[] = {
-    {Py_tp_doc, "Loop(fd): answers from tables what comes in on a bound UDP socket."},
+    {Py_tp_doc, "Loop(fd, bounds): answers from tables what comes in on a bound UDP socket. `bounds` are those of the\n"
+                "histogram of how long a reply takes, in seconds."},
     {Py_tp_new, loop_new},
     {Py_tp_dealloc, loop_dealloc},
     {Py_tp_methods, loop_methods},
@@ -875,6 +955,169 @@ static PyType_Slot loop_slots[] = {
     {0, NULL},
 };
 static PyType_Spec loop_spec = {"resolver._lane.Loop", sizeof(Loop), 0, Py_TPFLAGS_DEFAULT, loop_slots};
+
+/* ---- waiting for events ---- */
+
+typedef struct {
+    Loop *loop;
+    PyObject *refresh; /* is called before the first answers of a turn */
+    uint64_t turn;
+} Seat;
+
+typedef struct {
+    PyObject_HEAD
+    int fd; /* of the epoll set */
+    Seat *seats; /* by descriptor */
+    size_t places;
+    uint64_t turn;
+} Waiter;
+
+static Seat *seat_of(Waiter *waiter, int fd) {
+    if (fd < 0 || (size_t)fd >= waiter->places || !waiter->seats[fd].loop) return NULL;
+    return &waiter->seats[fd];
+}
+
+static void leave(Seat *seat) {
+    Loop *loop = seat->loop;
+    PyObject *refresh = seat->refresh;
+    *seat = (Seat){0};
+    Py_XDECREF((PyObject *)loop);
+    Py_XDECREF(refresh);
+}
+
+static PyObject *waiter_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
+    int fd;
+    if (!PyArg_ParseTuple(args, "i", &fd)) return NULL;
+    Waiter *waiter = (Waiter *)PyType_GenericAlloc(type, 0);
+    if (waiter) waiter->fd = fd;
+    return (PyObject *)waiter;
+}
+
+static void waiter_dealloc(PyObject *self) {
+    Waiter *waiter = (Waiter *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    for (size_t n = 0; n < waiter->places; n++) leave(&waiter->seats[n]);
+    PyMem_Free(waiter->seats);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+PyDoc_STRVAR(seat_doc, "seat(loop, refresh): let the loop answer while `wait` waits. `refresh()` is called before the first\n"
+                       "time in each call of `wait`. The loop's descriptor is to be in the epoll set.");
+
+static PyObject *waiter_seat(PyObject *self, PyObject *args) {
+    Waiter *waiter = (Waiter *)self;
+    PyObject *loop, *refresh;
+    if (!PyArg_ParseTuple(args, "O!O", loop_type, &loop, &refresh)) return NULL;
+    int fd = ((Loop *)loop)->fd;
+    if (fd < 0 || fd > 1 << 24) return PyErr_Format(PyExc_ValueError, "%d is no descriptor", fd);
+    if ((size_t)fd >= waiter->places) {
+        size_t places = 2 * (size_t)fd + 16;
+        Seat *seats = PyMem_Realloc(waiter->seats, places * sizeof *seats);
+        if (!seats) return PyErr_NoMemory();
+        memset(seats + waiter->places, 0, (places - waiter->places) * sizeof *seats);
+        waiter->seats = seats;
+        waiter->places = places;
+    }
+    leave(&waiter->seats[fd]);
+    waiter->seats[fd] = (Seat){(Loop *)Py_NewRef(loop), Py_NewRef(refresh), 0};
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(unseat_doc, "unseat(fd): the loop of this descriptor answers by itself no more; nothing happens when there is none.");
+
+static PyObject *waiter_unseat(PyObject *self, PyObject *number) {
+    long fd = PyLong_AsLong(number);
+    if (fd == -1 && PyErr_Occurred()) return NULL;
+    Seat *seat = fd < 1 << 24 ? seat_of((Waiter *)self, (int)fd) : NULL;
+    if (seat) leave(seat);
+    Py_RETURN_NONE;
+}
+
+/* Let a loop answer; 1 when it has something for Python, -1 with an exception. */
+static int visit(Waiter *waiter, Seat *seat) {
+    Loop *loop = (Loop *)Py_NewRef((PyObject *)seat->loop);
+    int outcome = 0;
+    if (seat->turn != waiter->turn) {
+        seat->turn = waiter->turn;
+        PyObject *done = PyObject_CallNoArgs(seat->refresh);
+        outcome = done ? 0 : -1;
+        Py_XDECREF(done);
+    }
+    if (!outcome) outcome = serve(loop, 1);
+    if (!outcome && loop->misses) outcome = 1;
+    Py_DECREF((PyObject *)loop);
+    return outcome;
+}
+
+PyDoc_STRVAR(wait_doc, "wait(timeout)\n\n"
+                       "Wait for events, at most so many seconds (None: for ever); [(descriptor, events), ...]. What can be\n"
+                       "answered meanwhile is answered; of a seated loop an event tells that `drain` has something.");
+
+static PyObject *waiter_wait(PyObject *self, PyObject *timeout) {
+    Waiter *waiter = (Waiter *)self;
+    int64_t deadline = -1;
+    int wait_ms = -1;
+    if (timeout != Py_None) {
+        double seconds = PyFloat_AsDouble(timeout);
+        if (seconds == -1.0 && PyErr_Occurred()) return NULL;
+        seconds = seconds < 0 ? 0 : seconds > 86400 ? 86400 : seconds;
+        deadline = now_ns() + (int64_t)(seconds * 1e9);
+        wait_ms = (int)(seconds * 1e3) + (seconds * 1e3 > (double)(int)(seconds * 1e3));
+    }
+    PyObject *found = PyList_New(0);
+    if (!found) return NULL;
+    waiter->turn++;
+    for (;;) {
+        struct epoll_event events[EVENTS];
+        int count;
+        Py_BEGIN_ALLOW_THREADS
+        count = epoll_wait(waiter->fd, events, EVENTS, wait_ms);
+        Py_END_ALLOW_THREADS
+        if (count < 0 && errno != EINTR) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            goto failed;
+        }
+        if (count < 0) {
+            if (PyErr_CheckSignals()) goto failed;
+            return found;
+        }
+        for (int n = 0; n < count; n++) {
+            Seat *seat = seat_of(waiter, events[n].data.fd);
+            int is_for_python = seat ? visit(waiter, seat) : 1;
+            if (is_for_python < 0) PyErr_WriteUnraisable((PyObject *)waiter); /* nobody would serve on */
+            if (!is_for_python) continue;
+            PyObject *event = Py_BuildValue("(iI)", events[n].data.fd, events[n].events);
+            int failed = !event || PyList_Append(found, event);
+            Py_XDECREF(event);
+            if (failed) goto failed;
+        }
+        if (!count || PyList_Size(found)) return found;
+        if (deadline >= 0) {
+            int64_t left = deadline - now_ns();
+            if (left <= 0) return found;
+            wait_ms = (int)((left + 999999) / 1000000);
+        }
+    }
+failed:
+    Py_DECREF(found);
+    return NULL;
+}
+
+static PyMethodDef waiter_methods[] = {
+    {"seat", waiter_seat, METH_VARARGS, seat_doc},
+    {"unseat", waiter_unseat, METH_O, unseat_doc},
+    {"wait", waiter_wait, METH_O, wait_doc},
+    {NULL, NULL, 0, NULL},
+};
+static PyType_Slot waiter_slots[] = {
+    {Py_tp_doc, "Waiter(fd): waits for the events of an epoll set, and lets loops answer meanwhile."},
+    {Py_tp_new, waiter_new},
+    {Py_tp_dealloc, waiter_dealloc},
+    {Py_tp_methods, waiter_methods},
+    {0, NULL},
+};
+static PyType_Spec waiter_spec = {"resolver._lane.Waiter", sizeof(Waiter), 0, Py_TPFLAGS_DEFAULT, waiter_slots};
 
 PyDoc_STRVAR(limit_doc, "limit(octets): what all tables together may take.");
 
@@ -894,11 +1137,14 @@ PyMODINIT_FUNC PyInit__lane(void) {
     PyObject *module = PyModule_Create(&lane);
     PyObject *tables = module ? PyType_FromSpec(&table_spec) : NULL;
     PyObject *loops = tables ? PyType_FromSpec(&loop_spec) : NULL;
+    PyObject *waiters = loops ? PyType_FromSpec(&waiter_spec) : NULL;
     table_type = (PyTypeObject *)tables;
-    if (!loops || PyModule_AddObjectRef(module, "Table", tables) || PyModule_AddObjectRef(module, "Loop", loops)) {
+    loop_type = (PyTypeObject *)loops;
+    if (!waiters || PyModule_AddObjectRef(module, "Table", tables) || PyModule_AddObjectRef(module, "Loop", loops) ||
+        PyModule_AddObjectRef(module, "Waiter", waiters)) {
         Py_XDECREF(module);
         module = NULL;
     }
-    Py_XDECREF(loops);
+    Py_XDECREF(waiters);
     return module;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from resolver.wire.constants import TYPE_NAMES
@@ -32,11 +33,17 @@ class Histogram:
         self.counts[bisect_left(BUCKETS_S, duration_s)] += times
         self.sum_s += duration_s * times
 
+    def add(self, counts: Sequence[int], sum_s: float) -> None:
+        """Count what was counted elsewhere, by the same bounds."""
+        for place, count in enumerate(counts):
+            self.counts[place] += count
+        self.sum_s += sum_s
+
 
 class ServerStats:
     """What was asked and what was answered."""
 
-    __slots__ = ("dropped", "duration", "failures", "requests", "responses", "unsent")
+    __slots__ = ("collectors", "dropped", "duration", "failures", "requests", "responses", "unsent")
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[int, int]] = Counter()
@@ -50,6 +57,14 @@ class ServerStats:
         """Replies that the kernel would not send."""
         self.failures = 0
         """Queries that met an error of our own and were answered with SERVFAIL."""
+
+        self.collectors: set[Callable[[], None]] = set()
+        """Each adds what it has counted by itself."""
+
+    def collect(self) -> None:
+        """Take in what others have counted; to be called before the figures are read."""
+        for collector in self.collectors:
+            collector()
 
     def count_request(self, transport: int, qtype: int) -> None:
         """One query came in."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import logging.handlers
@@ -114,12 +113,13 @@ def serve(folder: Path, port: int, search_domain: str, resolv_conf: Path, ready:
     """Answer until the last network is gone, or a signal comes. Raises StartError."""
     os.chdir("/")  # no file system is to be kept busy
     from resolver.aardvark import Aardvark
+    from resolver.server.loop import run
 
     async def answer() -> None:
         forwards = "AARDVARK_NO_PROXY" not in os.environ
         await Aardvark(folder, port, parse_domain(search_domain), resolv_conf, forwards=forwards).run(ready)
 
-    asyncio.run(answer())
+    run(answer())
 
 
 def parse_domain(text: str) -> WireName | None:

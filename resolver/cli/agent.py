@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +90,11 @@ def command(
     from resolver.agent.agent import Agent
     from resolver.attach import privileges
     from resolver.attach.gateways import bridge_gateways
+    from resolver.server.loop import run as run_loop
 
     privileges.require(("CAP_SYS_ADMIN", "CAP_NET_ADMIN"), "an agent")
 
     async def run() -> None:
         await Agent(settings, load_settings, bridge_gateways=bridge_gateways).run()
 
-    asyncio.run(run())
+    run_loop(run())

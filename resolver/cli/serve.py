@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import click
@@ -32,6 +31,7 @@ def command(config: Any, network: tuple[str, ...], verbose: bool, **options: Any
 
     from resolver.app import Server
     from resolver.attach.gateways import host_gateways
+    from resolver.server.loop import run as run_loop
     from resolver.server.responder import Pin
 
     networks = network or settings.networks
@@ -48,4 +48,4 @@ def command(config: Any, network: tuple[str, ...], verbose: bool, **options: Any
         finally:
             await server.close()
 
-    asyncio.run(run())
+    run_loop(run())

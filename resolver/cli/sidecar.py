@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from dataclasses import replace
@@ -147,8 +146,10 @@ def command(
         )
         await sidecar.run()
 
+    from resolver.server.loop import run as run_loop
+
     with attachment:
-        asyncio.run(run())
+        run_loop(run())
 
 
 def _not_asking_itself(settings: Settings, attachment: Attachment) -> Settings:

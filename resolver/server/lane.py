@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from functools import partial
-from time import perf_counter
 
 from resolver._lane import Loop
+from resolver.counters import BUCKETS_S
+from resolver.server.loop import LaneLoop
 from resolver.server.neighbours import is_link_local
 from resolver.server.responder import Responder
 from resolver.server.udp import MAX_CLIENTS, UdpListener, ask_for_destination
@@ -18,31 +20,52 @@ class LaneUdpListener(UdpListener):
 
     def __init__(self, sock: socket.socket, responder: Responder, *, is_wildcard: bool) -> None:
         super().__init__(sock, responder)
-        self._lane = Loop(sock.fileno())
+        self._lane = Loop(sock.fileno(), BUCKETS_S)
+        self._unsent = 0
+        """Of the lane, when it was asked last."""
         self._known: set[str] = set()
         """Clients whose tables the lane has."""
         if is_wildcard:
             ask_for_destination(sock)
 
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to answer; on a `LaneLoop` also while it waits."""
+        super().start(loop)
+        self._responder.stats.collectors.add(self._hand_over)
+        if isinstance(loop, LaneLoop):
+            loop.seat(self._lane, self._refresh)
+
+    def stop(self) -> None:
+        """As `UdpListener.stop`."""
+        if isinstance(self._loop, LaneLoop):
+            self._loop.unseat(self._socket.fileno())
+        super().stop()
+        self._hand_over()
+        self._responder.stats.collectors.discard(self._hand_over)
+
     def drain(self) -> None:
         """Answer what waits in the socket, a few batches at most."""
-        started = perf_counter()
-        lane = self._lane
-        if self._generation != self._responder.generation:
-            self._generation = self._responder.generation
-            lane.forget()
-            self._known.clear()
-        hits, unsent = lane.hits, lane.unsent
-        misses = lane.drain()
-        hits = lane.hits - hits
-        stats = self._responder.stats
-        if hits:
-            stats.duration.observe((perf_counter() - started) / hits, hits)
-            stats.unsent += lane.unsent - unsent
+        self._refresh()
+        misses = self._lane.drain()
         if misses is not None:
             for wire, client, source in misses:
                 send = partial(self._send_from, source, client) if source else partial(self._send, client)
                 self._handle(wire, client, send)
+
+    def _refresh(self) -> None:
+        """Have the lane forget what is no longer good."""
+        if self._generation != self._responder.generation:
+            self._generation = self._responder.generation
+            self._lane.forget()
+            self._known.clear()
+
+    def _hand_over(self) -> None:
+        """What the lane has counted."""
+        stats = self._responder.stats
+        stats.duration.add(*self._lane.take_durations())
+        unsent = self._lane.unsent
+        stats.unsent += unsent - self._unsent
+        self._unsent = unsent
 
     def _remember(self, host: str) -> None:
         if host in self._known:

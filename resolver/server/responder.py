@@ -193,6 +193,7 @@ class Responder:
 
     def count_ready_hits(self) -> None:
         """Take the hits of the ready replies into the counters."""
+        self.stats.collect()
         for view in self._state.views.all_made():
             for transport, table in enumerate(view.ready):
                 for (qtype, rcode, stage), hits in table.take_hits():

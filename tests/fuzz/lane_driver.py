@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import random
+import select
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,6 +42,16 @@ def mutated(chance: random.Random, seeds: list[bytes]) -> bytes:
             case 4:
                 wire += bytes.fromhex("00002904d0000080000000")
     return bytes(wire)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Say nothing of exceptions that nobody can be given."""
+    told, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = told
 
 
 def put(chance: random.Random, table: Any, names: list[bytes]) -> None:
@@ -76,12 +88,17 @@ def main(path: str, corpus: str, seconds: str, seed: str) -> None:
     listeners[1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     for listener, address in zip(listeners, ("0.0.0.0", "::"), strict=True):
         listener.bind((address, 0))
-    loops = [lane.Loop(listener.fileno()) for listener in listeners]
+    loops = [lane.Loop(listener.fileno(), (0.00001, 0.001)) for listener in listeners]
+    epoll = select.epoll()
+    waiter = lane.Waiter(epoll.fileno())
+    for listener in listeners:
+        epoll.register(listener.fileno(), select.EPOLLIN)
     clients = [socket.socket(listener.family, socket.SOCK_DGRAM) for listener in listeners]
     for client, listener, address in zip(clients, listeners, ("127.0.0.1", "::1"), strict=True):
         client.connect((address, listener.getsockname()[1]))
         client.setblocking(False)
-    answered = missed = 0
+    refreshed: list[object] = []
+    answered = missed = observed = 0
     ends = time.monotonic() + float(seconds)
     while time.monotonic() < ends:
         table = chance.choice(tables)
@@ -95,8 +112,21 @@ def main(path: str, corpus: str, seconds: str, seed: str) -> None:
         for _ in range(chance.choice((1, 3, 70))):
             clients[which].send(mutated(chance, seeds)[:60_000])
         before = loops[which].hits
+        match chance.randrange(4):
+            case 0:
+                waiter.seat(loops[which], refreshed.append)  # wants an argument: an exception on its way
+            case 1:
+                waiter.seat(loops[which], refreshed.clear)
+            case 2:
+                waiter.unseat(listeners[chance.randrange(2)].fileno())
+        with quiet():
+            events = waiter.wait(0)
+        assert {fd for fd, _ in events} <= {listener.fileno() for listener in listeners}
         missed += len(loops[which].drain() or ())
         answered += loops[which].hits - before
+        counts, seconds_taken = loops[which].take_durations()
+        observed += sum(counts)
+        assert seconds_taken >= 0
         try:
             while True:
                 clients[which].recv(65535)
@@ -115,6 +145,7 @@ def main(path: str, corpus: str, seconds: str, seed: str) -> None:
                 tables[chance.randrange(3)] = lane.Table()
     assert answered
     assert missed
+    assert answered == observed
     sys.stdout.write(f"answered {answered}, passed on {missed}\n")
 
 
