@@ -12,6 +12,7 @@ import click
 
 from resolver import __version__, compiled
 from resolver.errors import PydnsError
+from resolver.light import import_asyncio
 
 COMMANDS = {
     "serve": ("resolver.cli.serve", "Answer on addresses of this machine."),
@@ -93,6 +94,7 @@ def main() -> None:
     if sys.argv[1:2] in (["serve"], ["sidecar"], ["agent"], ["aardvark"]):
         # A reload that is asked for before there is anything to reload must not end the process.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    import_asyncio()
     try:
         status = cli.main(standalone_mode=False, prog_name="pydns")
     except click.ClickException as error:

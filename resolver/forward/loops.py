@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -278,7 +278,7 @@ def _for_names(below: WireName) -> str:
 
 def probe_below(suffix: WireName, qtype: int = TXT) -> Query:
     """A question for a name that nobody has, below a folded suffix."""
-    label = secrets.token_hex(_LABEL_OCTETS).encode()
+    label = os.urandom(_LABEL_OCTETS).hex().encode()
     name = WireName(bytes((len(label),)) + label + suffix)
     question = name + qtype.to_bytes(2, "big") + CLASS_IN.to_bytes(2, "big")
     wire = _HEADER + question

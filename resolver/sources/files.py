@@ -11,14 +11,13 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 from resolver.errors import Fault
 from resolver.registry.model import Contribution
 from resolver.sources import docker_inspect, hosts, registry_toml
 from resolver.sources.base import Loaded
-from resolver.sources.octets import read_octets
+from resolver.sources.octets import Fingerprint, fingerprint, read_octets
 
 READERS: dict[str, Callable[[str, str], Loaded]] = {
     ".toml": registry_toml.read,
@@ -89,8 +88,8 @@ class RegistryFiles:
         """May be set anew; files that stay keep their last good contribution."""
         self._members: dict[Path, tuple[Path, ...]] = {}
         self._good: dict[Path, Contribution] = {}
-        self._content: dict[Path, bytes | Fault] = {}
-        """A digest of what each file had in it when it was read last, or why it could not be read."""
+        self._content: dict[Path, Fingerprint | Fault] = {}
+        """The fingerprint of what each file had in it when it was read last, or why it could not be read."""
         self._faults: dict[Path, tuple[Fault, ...]] = {}
 
     def refresh(self) -> Refreshed:
@@ -128,7 +127,7 @@ class RegistryFiles:
 
     def _reload(self, path: Path) -> bool:
         octets = _read(path)
-        content = octets if isinstance(octets, Fault) else blake2b(octets).digest()
+        content = octets if isinstance(octets, Fault) else fingerprint(octets)
         if self._content.get(path) == content:
             return False
         self._content[path] = content

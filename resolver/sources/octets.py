@@ -7,6 +7,8 @@ import os
 import stat
 from pathlib import Path
 
+Fingerprint = tuple[int, int]
+
 _KINDS = {
     stat.S_IFIFO: "a FIFO, which would block",
     stat.S_IFSOCK: "a socket",
@@ -26,6 +28,12 @@ def read_octets(path: Path) -> bytes:
     with open(descriptor, "rb") as file:
         _refuse(os.fstat(descriptor))
         return file.read()
+
+
+def fingerprint(octets: bytes) -> Fingerprint:
+    """What tells two contents apart for as long as this process runs."""
+    # hashlib would bring OpenSSL along; Python's own hash has 64 bits and a key that each process makes anew.
+    return len(octets), hash(octets)
 
 
 def _refuse(status: os.stat_result) -> None:

@@ -6,14 +6,13 @@ whose octets have not changed. It blocks, for some 40 µs a record: call it in a
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from resolver.errors import Fault
-from resolver.sources.octets import read_octets
+from resolver.sources.octets import Fingerprint, fingerprint, read_octets
 from resolver.wire.name import WireName, to_text
 from resolver.zones.model import Zone, ZoneSet
 from resolver.zones.zonefile import SUFFIX, read_zone, unreadable
@@ -32,7 +31,7 @@ class ZoneFile:
     last_good: Zone | None
     """`zone`, or if the file is refused what it said when it last was accepted."""
     faults: tuple[Fault, ...]
-    digests: Mapping[Path, bytes | None]
+    digests: Mapping[Path, Fingerprint | None]
     """Every file that was read for it, includes too; None for one that could not be read."""
 
     @property
@@ -150,10 +149,10 @@ class _Disk:
             raise octets
         return octets.decode("utf-8").removeprefix("\ufeff")
 
-    def digest(self, path: Path) -> bytes | None:
+    def digest(self, path: Path) -> Fingerprint | None:
         """What tells two contents of a file apart; None while it cannot be read."""
         octets = self._read(path)
-        return None if isinstance(octets, OSError) else hashlib.blake2b(octets, digest_size=16).digest()
+        return None if isinstance(octets, OSError) else fingerprint(octets)
 
     def _read(self, path: Path) -> bytes | OSError:
         if path not in self._octets:
