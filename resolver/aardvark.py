@@ -14,9 +14,11 @@ import signal
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from resolver.assembly import own_upstreams, without_own
 from resolver.counters import ServerStats
@@ -53,8 +55,7 @@ _IFA_F_TENTATIVE = 0x40
 _SETTINGS = ViewSettings(ttl=0, negative_ttl=0, joins_networks=True, qualifies_names=False)
 
 
-@dataclass(frozen=True, slots=True)
-class AskerState(State):
+class AskerState(State, frozen=True):
     """A state whose clients are told apart by the container that has their address, wherever they ask."""
 
     networks: tuple[str, ...] = ()
@@ -85,8 +86,7 @@ def askers_of(snapshot: Snapshot) -> dict[str, Pin]:
     return askers
 
 
-@dataclass(frozen=True, slots=True)
-class _Post:
+class _Post(Struct, frozen=True):
     """What answers at one listen address."""
 
     responder: Responder

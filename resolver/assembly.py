@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from resolver.config.schema import Settings
 from resolver.content import Content

@@ -11,9 +11,10 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from resolver import upkeep
 from resolver.errors import Fault
@@ -33,8 +34,7 @@ ZONES = "zones"
 CONFIG = "config"
 
 
-@dataclass(slots=True)
-class Reloads:
+class Reloads(Struct):
     """How often one kind of input was read anew, and when last with success."""
 
     successes: int = 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from resolver.wire.constants import TYPE_NAMES
 
@@ -76,8 +77,7 @@ class ServerStats:
         self.responses[rcode, stage] += hits
 
 
-@dataclass(slots=True)
-class SourceCounts:
+class SourceCounts(Struct):
     """How a source that is told of changes has done so far."""
 
     is_up: bool = False

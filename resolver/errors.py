@@ -8,7 +8,9 @@ the server's edge (SERVFAIL or FORMERR and a counter).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 
 class PydnsError(Exception):
@@ -22,8 +24,7 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """One thing that is wrong with what somebody wrote: where it stands, what it is, and how to mend it."""
 
     place: str

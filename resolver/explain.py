@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from resolver.errors import ConfigError, Fault
 from resolver.forward.upstreams import SYSTEM
@@ -21,8 +23,7 @@ from resolver.zones.model import WILDCARD_LABEL, Place, Zone
 _MAX_SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What is to be explained."""
 
     name: str

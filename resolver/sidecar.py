@@ -6,8 +6,9 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from resolver.app import Server
 from resolver.attach.attachment import Attachment

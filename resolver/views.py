@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from weakref import WeakSet
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from resolver.registry.index import SubnetIndex
 from resolver.registry.model import SHORT_ID_LENGTH, Endpoint, IPNetwork, Origin, Snapshot
@@ -24,8 +26,7 @@ ROOMS = (None, None, TCP_ROOM, TCP_ROOM)
 _MAX_CLIENTS = 65536
 
 
-@dataclass(frozen=True, slots=True)
-class ViewSettings:
+class ViewSettings(Struct, frozen=True):
     """What the answers of every view are made with."""
 
     ttl: int = 600
@@ -40,8 +41,7 @@ class ViewSettings:
     """False: a network's name is no part of DNS; ``name.network`` is unknown, and below ``network`` is forwarded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """What a name stands for in a view."""
 
     addresses: tuple[IPAddress, ...]
@@ -64,8 +64,7 @@ class Match:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
+class View(Struct, frozen=True, eq=False):
     """The names that one asker can see, and the replies that it has been given before."""
 
     tables: tuple[NetworkTable, ...]
@@ -201,8 +200,7 @@ class View:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Asker:
+class _Asker(Struct, frozen=True):
     """What a view has that others on the same networks do not."""
 
     name: str | None = None

@@ -7,10 +7,11 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from msgspec.structs import replace
 
 from resolver.agent import namespaces, remembered
 from resolver.agent.keeper import AT_ONCE, Keeper, Phase

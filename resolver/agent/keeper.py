@@ -10,9 +10,10 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from resolver.agent.targets import Identity, Key, Wanted
 from resolver.attach.attachment import ServedAlready
@@ -59,8 +60,7 @@ Attach = Callable[[Wanted, Identity | None, Callable[[], None]], Awaitable[Held]
 raises AttachError; the third argument is to be called when the namespace's process has ended."""
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(Struct):
     """How the agent has done so far."""
 
     attached: int = 0
@@ -71,8 +71,7 @@ class Counts:
     """Attempts that failed."""
 
 
-@dataclass(slots=True, eq=False)
-class _Entry:
+class _Entry(Struct, eq=False):
     wanted: Wanted
     is_wanted: bool = True
     phase: Phase = Phase.ATTACHING

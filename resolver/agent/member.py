@@ -6,10 +6,12 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_address
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from resolver.agent.process import Claims, Process
 from resolver.agent.targets import Identity, Wanted
@@ -45,8 +47,7 @@ class OnThread(Protocol):
         """What ``work`` returns or raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     """What all members have in common."""
 
     server: Server

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from resolver.agent.targets import Identity
 from resolver.config.agent import NamespaceRule
@@ -17,8 +18,7 @@ NAMED = Path("/run/netns")
 _NOBODYS = ".pydns-watch"
 
 
-@dataclass(slots=True)
-class Found:
+class Found(Struct):
     """What a look at the folder and the paths has shown."""
 
     namespaces: dict[str, Identity] = field(default_factory=dict)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+
+from msgspec import Struct, field
 
 from resolver.config.agent import NamespaceRule
 from resolver.server.responder import Pin
@@ -20,8 +21,7 @@ NetworksOf = Callable[[str], tuple[str, ...]]
 """The networks on which the registry has an endpoint of that container name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """One namespace that is to be served."""
 
     key: Key
@@ -39,8 +39,7 @@ class Wanted:
     """Whose process that has to be."""
 
 
-@dataclass(slots=True)
-class Targets:
+class Targets(Struct):
     """All of them, and why others are none."""
 
     wanted: dict[Key, Wanted] = field(default_factory=dict)

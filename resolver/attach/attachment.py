@@ -12,10 +12,11 @@ import logging
 import socket
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+
+from msgspec import Struct
 
 from resolver.attach import conntrack, netns, privileges, sockets, watch
 from resolver.attach import firewall as firewalls
@@ -47,8 +48,7 @@ class ServedAlready(AttachError):
     """The namespace is not to be served by us; what a killed run had left there is gone now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
+class Manner(Struct, frozen=True):
     """How to attach; the defaults are a sidecar's."""
 
     firewall: str = "auto"

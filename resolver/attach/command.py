@@ -12,8 +12,9 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import IO
+
+from msgspec import Struct
 
 from resolver.errors import AttachError
 
@@ -36,8 +37,7 @@ class GivenUp(AttachError):
     """pydns stops, and the time for that is over: the command was not started."""
 
 
-@dataclass(slots=True)
-class _Hurry:
+class _Hurry(Struct):
     end: float | None = None
     """When no command is started any more (time.monotonic); None for as long as pydns does not stop."""
 
@@ -59,8 +59,7 @@ def refuse_descriptors(error: OSError) -> None:
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """How a command ended."""
 
     status: int

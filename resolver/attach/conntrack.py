@@ -15,8 +15,9 @@ import logging
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from resolver.attach.nfnetlink import ATTRIBUTE_HEADER, HEADER, REQUEST, attributes, connect, listed, request
 from resolver.attach.plan import Redirect
@@ -33,8 +34,7 @@ _DNS_PORT = b"\0\x35"
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 
 
-@dataclass(frozen=True, slots=True)
-class _Flow:
+class _Flow(Struct, frozen=True):
     """What counts of a flow; addresses and ports as they travel."""
 
     protocol: int

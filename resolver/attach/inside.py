@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar
+
+from msgspec import Struct
 
 from resolver.attach.netns import PROC, NamespaceThread, Target, move_thread, open_namespace, setns
 from resolver.errors import AttachError
@@ -45,8 +46,7 @@ class Inside(Protocol):
         """Finish what was handed over; what was opened in the namespace stays open."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lanes:
+class Lanes(Struct, frozen=True):
     """The two ways into one namespace."""
 
     rules: Inside

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 ADDRESS = "127.0.0.11"
 """Where programs in a container look for their resolver."""
@@ -30,8 +31,7 @@ _NFT_DNAT = re.compile(r"\b(udp|tcp) dport 53\b.* dnat to [0-9.]+:(\d{1,5})\s*$"
 _IPTABLES_DNAT = re.compile(rf"^-A {CHAIN_OUTPUT} .*-p (udp|tcp) .*--to-destination [0-9.]+:(\d{{1,5}})$")
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(Struct, frozen=True):
     """Which ports of ``address`` stand in for its port 53."""
 
     udp_port: int

@@ -15,8 +15,9 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from resolver.attach.netns import PROC, Target
 from resolver.errors import AttachError
@@ -37,8 +38,7 @@ _READ_ONLY = "is read-only"
 _NOT_THEIRS = "belongs to a user whom the container's user namespace does not have"
 
 
-@dataclass(slots=True)
-class Place:
+class Place(Struct):
     """Where a resolv.conf is, or will be made; owns the descriptors."""
 
     path: Path
@@ -246,8 +246,7 @@ def _reopen(place: Place, found: int) -> None:
         os.close(found)
 
 
-@dataclass(frozen=True, slots=True)
-class _HostFile:
+class _HostFile(Struct, frozen=True):
     file: os.stat_result | None
     folder: os.stat_result
 

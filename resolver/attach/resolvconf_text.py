@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from resolver.forward.resolvconf import ResolvConf, parse
 
@@ -21,8 +22,7 @@ _ABSENT_LINE = re.compile(re.escape(_ABSENT).replace(r"\{count\}", r"(\d)"))
 _PREFIX = "#|"
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(Struct, frozen=True):
     """What a file held before pydns wrote it."""
 
     text: str | None

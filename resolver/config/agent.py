@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
 
 from resolver.intake.convert import Report, to_struct
 from resolver.intake.toml import Path
@@ -32,8 +32,7 @@ class AgentSpec(msgspec.Struct, forbid_unknown_fields=True):
     """Each a `NamespaceSpec`."""
 
 
-@dataclass(frozen=True, slots=True)
-class NamespaceRule:
+class NamespaceRule(Struct, frozen=True):
     """One namespace, or all whose names match, and what is seen from there."""
 
     netns: str
@@ -54,8 +53,7 @@ class NamespaceRule:
         return "/" in self.netns
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSettings:
+class AgentSettings(Struct, frozen=True):
     """[agent], checked."""
 
     takes_over: bool = False

@@ -7,12 +7,13 @@ Paths in the file are relative to the file, paths in flags to the working direct
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from resolver.config.agent import agent_settings
 from resolver.config.authorities import authorities_in
@@ -43,8 +44,7 @@ AUTO = "auto"
 OFF = "off"
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(Struct, frozen=True):
     """One key that a flag or an environment variable sets."""
 
     key: Path

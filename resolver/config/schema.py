@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Struct, field
 
 from resolver.config.agent import AgentSettings, AgentSpec
 from resolver.errors import Fault
@@ -126,8 +126,7 @@ class ConfigSpec(msgspec.Struct, forbid_unknown_fields=True):
     agent: AgentSpec = msgspec.field(default_factory=AgentSpec)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """The configuration, checked and in the types that the components take."""
 
     listen: tuple[Address, ...]

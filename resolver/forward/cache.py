@@ -24,7 +24,8 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from resolver.errors import WireError
 from resolver.wire.constants import AA, ANY, CNAME, NOERROR, NXDOMAIN, OPT, RCODE_MASK, SERVFAIL, SOA, TC
@@ -51,8 +52,7 @@ _QNAME_POINTER = b"\xc0\x0c"
 """The name of the question, as nearly every first record has it (RFC 1035 4.1.4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class CacheSettings:
+class CacheSettings(Struct, frozen=True):
     """How much is kept, and for how long; times in seconds."""
 
     size: int = 4 << 20

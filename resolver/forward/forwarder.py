@@ -13,8 +13,9 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from resolver.forward.asked import Asked
 from resolver.forward.bootstrap import Bootstrap

@@ -12,7 +12,6 @@ import contextlib
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import h2.config
@@ -21,6 +20,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+from msgspec import Struct, field
 
 from resolver.forward.failures import Failure
 from resolver.forward.tls import reason_of
@@ -51,8 +51,7 @@ _BROKEN = (h2.exceptions.H2Error, ValueError, IndexError, KeyError)  # whatever 
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-@dataclass(slots=True)
-class Response:
+class Response(Struct):
     """What a server said to one request."""
 
     status: int = 0

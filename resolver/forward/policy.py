@@ -47,8 +47,9 @@ comes after its time still wins. The *newest* try is the one whose time runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from resolver.forward.failures import FINAL, NO_CONNECTION, Failure, extended_error, failure_of_rcode
 from resolver.forward.memory import FIRST_PATIENCE_S, TICK_S, Memory
@@ -69,8 +70,7 @@ or two is outlived."""
 Order = Literal["sequential", "fastest", "rotate"]
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardOptions:
+class ForwardOptions(Struct, frozen=True):
     """How upstreams are asked: what the configuration, else resolv.conf's options say (resolv.conf(5))."""
 
     timeout_s: float = DEFAULT_TIMEOUT_S

@@ -8,7 +8,8 @@ it keeps neither ``attempts`` nor unknown directives, and ``attach`` must give b
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -19,8 +20,7 @@ MAX_ATTEMPTS = 5
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvConf:
+class ResolvConf(Struct, frozen=True):
     """What one resolv.conf says; unusable parts are kept apart, never lost."""
 
     nameservers: tuple[str, ...] = ()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import enum
 import ipaddress
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from resolver.forward.upstreams import Upstream
 from resolver.wire.name import WireName, fold, from_text, lineage_of
@@ -32,8 +33,7 @@ class Target(enum.StrEnum):
     """REFUSED."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """Where the names below a suffix lead."""
 
     shown: str

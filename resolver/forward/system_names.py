@@ -22,9 +22,10 @@ import os
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct, field
 
 from resolver.forward.upstreams import SYSTEM, Transport, Upstream
 from resolver.wire.constants import (
@@ -61,8 +62,7 @@ _OPTIONS = "RES_OPTIONS"
 _BOUNDS = ("ndots:15", "timeout:1", "attempts:2")
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """A question as the name service takes it."""
 
     name: str
@@ -74,8 +74,7 @@ class Ask:
 _NOTHING: Mapping[int, tuple[bytes, ...]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What the name service said."""
 
     rcode: int
@@ -84,8 +83,7 @@ class Found:
     ede: tuple[int, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Calls:
+class Calls(Struct, frozen=True):
     """The two blocking calls; as those of `socket`."""
 
     getaddrinfo: Callable[..., Sequence[tuple[Any, ...]]] = socket.getaddrinfo

@@ -7,9 +7,10 @@ clients. The components only count; nothing of prometheus_client is imported bef
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct, field
 
 from resolver import __version__
 from resolver.counters import BUCKETS_S, OTHER_TYPE, TRANSPORT_LABELS, Histogram, ServerStats, SourceCounts
@@ -44,8 +45,7 @@ class UpstreamCounts(Protocol):
         """By reason, a string."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentCounts:
+class AgentCounts(Struct, frozen=True):
     """How an agent does with its namespaces."""
 
     attached: int = 0

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from resolver.forward.routes import Routes
 from resolver.pipeline.outcome import Decision, Forward, Question, Reply
@@ -37,8 +38,7 @@ class Stage(Protocol):
         """The verdict on a question; no I/O, no clock, no exception for any question."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(Struct, frozen=True):
     """The stages in their order; the last one has a verdict on everything."""
 
     stages: Sequence[Stage]

@@ -5,7 +5,7 @@ Podman gives its containers ``search dns.podman`` and knows a container by bare 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.outcome import Question, Reply
@@ -29,8 +29,7 @@ def chain_for_podman(search_domain: WireName | None, *, forwards: bool = True) -
     return Chain(stages)
 
 
-@dataclass(frozen=True, slots=True)
-class SearchDomain:
+class SearchDomain(Struct, frozen=True):
     """Names below the search domain mean what they mean without it, and are never forwarded."""
 
     domain: WireName
@@ -53,8 +52,7 @@ class SearchDomain:
         return Reply(negative(rcode, self.domain, view), why=f"{why}: such names are never forwarded")
 
 
-@dataclass(frozen=True, slots=True)
-class BareReverseNames:
+class BareReverseNames(Struct, frozen=True):
     """Addresses on the asker's networks, with every name of the container; who is on none of them is not told."""
 
     name: str = "reverse"
@@ -81,8 +79,7 @@ class BareReverseNames:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class StayHere:
+class StayHere(Struct, frozen=True):
     """What may not leave: everything of those who are on internal networks only."""
 
     forwards: bool = True

@@ -6,7 +6,9 @@ A stage is handed a view and never the registry. It answers from what is compile
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from resolver.forward.routes import Route, Routes, Target
 from resolver.pipeline.outcome import Forward, Question, Reply
@@ -101,8 +103,7 @@ def _of_match(question: Question, match: Match, view: View) -> Reply:
     return Reply(negative(NOERROR, apex, view), keep=True, origins=match.origins, why=NO_SUCH_TYPE)
 
 
-@dataclass(frozen=True, slots=True)
-class ExtraHosts:
+class ExtraHosts(Struct, frozen=True):
     """What the asker was given with ``--add-host``: as its own /etc/hosts, it comes before everything else."""
 
     name: str = "extra_hosts"
@@ -118,8 +119,7 @@ class ExtraHosts:
         return _of_match(question, match, view)
 
 
-@dataclass(frozen=True, slots=True)
-class InternalNames:
+class InternalNames(Struct, frozen=True):
     """docker.internal and the zones like it: the host and the gateway as this client reaches them; never forwarded."""
 
     zones: tuple[WireName, ...] = (fold(from_text("docker.internal")),)
@@ -164,8 +164,7 @@ class InternalNames:
         return Reply(negative(NOERROR, zone, view, authoritative=True), keep=True, origins=origin, why=why)
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryNames:
+class RegistryNames(Struct, frozen=True):
     """Names of the view's endpoints, and their services as SRV records; a known name is never forwarded."""
 
     name: str = "registry"
@@ -212,8 +211,7 @@ def _serves(port: Port, service: str, protocol: str) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ReverseNames:
+class ReverseNames(Struct, frozen=True):
     """Addresses of the view's endpoints, and NXDOMAIN for every other address in a network's subnet."""
 
     name: str = "reverse"
@@ -240,8 +238,7 @@ class ReverseNames:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class StaticZones:
+class StaticZones(Struct, frozen=True):
     """Authoritative answers from zone files."""
 
     name: str = "zone"
@@ -268,8 +265,7 @@ class StaticZones:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardPolicy:
+class ForwardPolicy(Struct, frozen=True):
     """What may leave: everything that is left, except what no upstream can know."""
 
     forward_single_labels: bool = False

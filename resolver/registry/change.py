@@ -6,9 +6,10 @@ Endpoints are told apart by identity: a source that knows large networks keeps t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import compress, count
 from operator import is_not
+
+from msgspec import Struct
 
 from resolver.registry.model import Contribution, Endpoint, Network
 from resolver.registry.roll import Roll
@@ -23,8 +24,7 @@ Difference = tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]
 """The endpoints that went, and those that came."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A network, and which endpoints are not as they were; what has changed is in both."""
 
     network: Network

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import Struct
 
 from resolver.wire.name import IPAddress
 
@@ -19,7 +20,7 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 SHORT_ID_LENGTH = 12
 
 
-class Origin(msgspec.Struct, frozen=True, gc=False):
+class Origin(Struct, frozen=True, gc=False):
     """Where a record was written, so that a person can find it.
 
     Of this and of `Host` there may be a million: a msgspec struct is smaller and made faster than a dataclass.
@@ -32,8 +33,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
         return self.place if self.line is None else f"{self.place}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Struct, frozen=True):
     """One port that an endpoint serves; becomes SRV records (RFC 2782)."""
 
     number: int
@@ -145,7 +145,7 @@ class Network:
         return holds
 
 
-class Host(msgspec.Struct, frozen=True, eq=False, gc=False):
+class Host(Struct, frozen=True, eq=False, gc=False):
     """One line of a hosts file: an address and its names, visible to every asker; equal wherever it was written."""
 
     address: IPAddress
@@ -159,8 +159,7 @@ class Host(msgspec.Struct, frozen=True, eq=False, gc=False):
         return hash((self.address, self.names))
 
 
-@dataclass(frozen=True, slots=True)
-class Contribution:
+class Contribution(Struct, frozen=True):
     """What one source (one file, one daemon) says exists."""
 
     source: str
@@ -168,11 +167,10 @@ class Contribution:
     hosts: tuple[Host, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """Everything that exists, at one moment; readers keep the one they began with."""
 
-    networks: Mapping[str, Network] = field(default_factory=dict)
+    networks: Mapping[str, Network] = msgspec.field(default_factory=dict)
     """By name, in the order in which networks are asked."""
     hosts: tuple[Host, ...] = ()
     serial: int = 0

@@ -25,6 +25,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from operator import is_
 
+from msgspec import structs
+
 from resolver.errors import Fault
 from resolver.registry.change import Change, changes_between
 from resolver.registry.model import Contribution, Endpoint, Host, Network, Snapshot
@@ -53,9 +55,9 @@ class Store:
         self._merged = given
         hosts = self.snapshot.hosts
         if len(hosts) == len(merged.hosts) and all(map(is_, hosts, merged.hosts)):
-            merged = replace(merged, hosts=hosts)  # the same object, so that its compiled table stays good
+            merged = structs.replace(merged, hosts=hosts)  # the same object, so that its compiled table stays good
         changed = merged.networks != self.snapshot.networks or merged.hosts != self.snapshot.hosts
-        self.snapshot = replace(merged, serial=self.snapshot.serial + changed)
+        self.snapshot = structs.replace(merged, serial=self.snapshot.serial + changed)
         return changed
 
     def changes(self, contributions: Sequence[Contribution]) -> tuple[Change, ...] | None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from resolver.forward.routes import Route, Target
 from resolver.forward.upstreams import DEFAULT_PORTS, Upstream
@@ -27,8 +28,7 @@ _STRICT_TLS = "yes"
 _GLOBAL_NAME = "global"
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(Struct, frozen=True):
     """One element of the property DNSEx."""
 
     ifindex: int
@@ -39,16 +39,14 @@ class Server:
     """Whom its certificate must be for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Domain:
+class Domain(Struct, frozen=True):
     """One element of the property Domains; search and route-only domains route alike."""
 
     ifindex: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """An interface that has servers."""
 
     name: str
@@ -60,8 +58,7 @@ class Link:
     """yes, opportunistic or no."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """Everything that resolved has said at one time."""
 
     servers: tuple[Server, ...] = ()
@@ -71,8 +68,7 @@ class Facts:
     """For the global servers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
+class Imported(Struct, frozen=True):
     """What is made of it."""
 
     upstreams: tuple[Upstream, ...] = ()

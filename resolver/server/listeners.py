@@ -11,7 +11,8 @@ import resource
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from resolver import compiled
 from resolver.errors import StartError
@@ -38,8 +39,7 @@ _PORT_CHOICES = 64
 _UNAVAILABLE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Where to listen: an IP address (an IPv6 one may have a %scope) and a port."""
 
     host: str

@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from resolver import compiled
 from resolver.counters import TCP4, ServerStats
@@ -66,16 +68,14 @@ _MAX_LED = 1024
 _OPCODE_OCTET = OPCODE_MASK >> 8
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(Struct, frozen=True):
     """The one view that every client of a server has, whatever its address."""
 
     networks: tuple[str, ...]
     endpoint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """What answers are made from."""
 
     views: Views

@@ -11,9 +11,10 @@ import asyncio
 import socket
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
 from time import perf_counter
+
+from msgspec import Struct
 
 from resolver.counters import TCP4, TCP6
 from resolver.server.neighbours import host_of
@@ -25,8 +26,7 @@ BATCH = 64
 _BACKLOG = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class TcpLimits:
+class TcpLimits(Struct, frozen=True):
     """What a TCP client may do; times in seconds."""
 
     idle_s: float = 8.0

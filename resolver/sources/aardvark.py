@@ -10,9 +10,11 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from resolver.counters import SourceCounts
 from resolver.errors import Fault
@@ -24,8 +26,7 @@ from resolver.sources.watch import FileWatch
 PID_FILE = "aardvark.pid"
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(Struct, frozen=True):
     """What the folder says now, and what is wrong with some of it."""
 
     files: tuple[NetworkFile, ...]

@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import chain, count
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from resolver.errors import Fault
 from resolver.forward.upstreams import parse_nameserver
@@ -40,8 +41,7 @@ class _Spoilt(Exception):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkFile:
+class NetworkFile(Struct, frozen=True):
     """What one file says."""
 
     network: Network
@@ -49,16 +49,14 @@ class NetworkFile:
     """Where the network's containers ask; a link-local address may have its %scope."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReadFile:
+class ReadFile(Struct, frozen=True):
     """The outcome of reading one file; without a network there is one fault, and it is no warning."""
 
     file: NetworkFile | None
     faults: tuple[Fault, ...] = ()
 
 
-@dataclass(slots=True)
-class _Container:
+class _Container(Struct):
     """The lines of one id together."""
 
     id: str

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from socket import AF_INET, inet_pton
 from typing import Protocol
+
+from msgspec import Struct
 
 from resolver.counters import SourceCounts
 from resolver.errors import Fault
@@ -51,8 +52,7 @@ Complain = Callable[[str, str], None]
 """Called with what is wrong and how to mend it; the caller knows the place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """The outcome of reading one file: with an error among the faults there is no contribution."""
 
     contribution: Contribution | None

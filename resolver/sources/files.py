@@ -10,8 +10,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from resolver.errors import Fault
 from resolver.registry.model import Contribution
@@ -70,8 +71,7 @@ def _parse(path: Path, text: str, fault: Fault | None) -> Loaded:
     return reader(text, str(path))
 
 
-@dataclass(frozen=True, slots=True)
-class Refreshed:
+class Refreshed(Struct, frozen=True):
     """What a set of files says now, and what is wrong with some of them."""
 
     contributions: tuple[Contribution, ...]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from resolver.errors import Fault
 from resolver.sources.octets import Fingerprint, fingerprint, read_octets
@@ -21,8 +22,7 @@ MAX_FAULTS = 50
 """Of one file; the rest is counted only."""
 
 
-@dataclass(frozen=True, slots=True)
-class ZoneFile:
+class ZoneFile(Struct, frozen=True):
     """What one zone file came to."""
 
     path: Path
@@ -40,8 +40,7 @@ class ZoneFile:
         return self.zone is None and self.last_good is not None
 
 
-@dataclass(frozen=True, slots=True)
-class ZoneLoad:
+class ZoneLoad(Struct, frozen=True):
     """One reading of all zone files."""
 
     zones: ZoneSet

@@ -7,9 +7,9 @@ here, so that the client's letter case and any octets in its name come back as t
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from dnslib import RD, RR, DNSBuffer, DNSLabel
+from msgspec import Struct
 
 from resolver.wire.constants import (
     AA,
@@ -42,8 +42,7 @@ _MAX_POINTER = 0x3FFF
 _ECHOED = OPCODE_MASK | RD_FLAG | CD
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What is to be said to a query, before it is bytes."""
 
     rcode: int
@@ -55,8 +54,7 @@ class Answer:
     """Extended error (RFC 8914): INFO-CODE and EXTRA-TEXT; sent to clients that speak EDNS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(Struct, frozen=True):
     """A reply without its two octets of id, in one or more orders of its records."""
 
     variants: tuple[bytes, ...]

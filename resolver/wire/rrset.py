@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from resolver.wire.constants import AAAA, PTR, SOA, A
 from resolver.wire.name import IPAddress, WireName, from_text
@@ -10,8 +10,7 @@ from resolver.wire.name import IPAddress, WireName, from_text
 _HOSTMASTER = from_text("hostmaster.invalid")
 
 
-@dataclass(frozen=True, slots=True)
-class RRset:
+class RRset(Struct, frozen=True):
     """All records of one owner and type (RFC 2181 5); class IN."""
 
     owner: WireName

@@ -13,8 +13,9 @@ Accepted with a warning:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from resolver.errors import Fault
 from resolver.wire.constants import AAAA, CNAME, DNAME, DNSKEY, DS, NS, SOA, A, type_name
@@ -68,8 +69,7 @@ def _no_soa(file: str) -> Fault:
     )
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(Struct):
     """An RRset in the making; the dict keeps the order and finds repeated data at once."""
 
     owner: WireName

@@ -7,8 +7,10 @@ No I/O, no clock, no dnspython: a look-up is a handful of dictionary look-ups on
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from resolver.wire.constants import (
     AAAA,
@@ -42,8 +44,7 @@ _TARGET_OFFSETS = {NS: 0, MX: 2, SRV: 6, SVCB: 2, HTTPS: 2}
 _EMPTY: Mapping[int, RRset] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What a zone says to a question; the fields that it shares with `resolver.wire.reply.Answer` mean the same."""
 
     rcode: int
@@ -91,8 +92,7 @@ class _Missing(NamedTuple):
     """No node and no wildcard."""
 
 
-@dataclass(frozen=True, slots=True)
-class Zone:
+class Zone(Struct, frozen=True):
     """One zone, as read; nothing in it changes after it was built."""
 
     apex: WireName

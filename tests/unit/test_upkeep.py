@@ -14,6 +14,7 @@ import dns.rdatatype
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from resolver import compiled
 from resolver.content import Content
@@ -65,7 +66,7 @@ class Told:
         assert self.contribution is not None
         networks = list(self.contribution.networks)
         networks[place] = replace(networks[place], endpoints=tuple(endpoints))
-        self.contribution = replace(self.contribution, networks=tuple(networks))
+        self.contribution = structs.replace(self.contribution, networks=tuple(networks))
 
     def said(self, place: int) -> tuple[Endpoint, ...]:
         assert self.contribution is not None
@@ -219,7 +220,7 @@ def test_changes_taken_over_one_by_one_answer_as_a_start_anew(
         live = [Told("one", ("neta", "netb")), Told("two", ("wide", "neta") if is_joined else ("wide",))]
         if has_hosts:
             assert live[1].contribution is not None
-            live[1].contribution = replace(live[1].contribution, hosts=HOSTS)
+            live[1].contribution = structs.replace(live[1].contribution, hosts=HOSTS)
         kept = Asked(live, zones)
         for source, place, what, at, endpoint in steps:
             if source == 1 and place == 1 and not is_joined:
@@ -291,7 +292,7 @@ def test_a_container_that_comes_to_another_network_moves(zones: Path) -> None:
 )
 def test_what_rules_have_to_decide_makes_new_views(endpoint: Endpoint, zones: Path) -> None:
     source, server = start(zones, at(3, "db"), at(5, "one", aliases=("shared",), scope="two"))
-    source.contribution = replace(source.contribution, hosts=HOSTS)  # type: ignore[type-var]
+    source.contribution = structs.replace(source.contribution, hosts=HOSTS)  # type: ignore[type-var]
     server.take_over()
 
     source.say(0, (*source.said(0), endpoint))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from resolver.errors import Fault
 from resolver.forward.upstreams import parse_nameserver
@@ -40,8 +41,7 @@ Fingerprint = tuple[object, ...]
 """Two of one container are equal when nothing has changed that an inspect would show."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A container on one network."""
 
     network: str
@@ -57,8 +57,7 @@ class Place:
     """Docker's gw-priority."""
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(Struct, frozen=True):
     """One running container."""
 
     id: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
+
+from msgspec import Struct
 
 from resolver.sources.docker.shape import table, text
 
@@ -33,8 +34,7 @@ class Kind(Enum):
     """It may matter, and does not say what about."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """An event that matters."""
 
     kind: Kind

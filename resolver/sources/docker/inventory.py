@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from msgspec import structs
+
 from resolver.errors import Fault, one_line
 from resolver.registry.model import SHORT_ID_LENGTH, Contribution, Endpoint, Network, Origin
 from resolver.sources.base import parse_name
@@ -92,14 +94,14 @@ class Inventory:
         places = tuple(place for place in container.places if self._ids.get(place.network, place.network) != left)
         if places != container.places:
             self._leave(container)
-            self._containers[container_id] = moved = replace(container, places=places, fingerprint=None)
+            self._containers[container_id] = moved = structs.replace(container, places=places, fingerprint=None)
             self._join(moved)
 
     def set_health(self, container_id: str, status: str) -> None:
         """Its health check has said something new."""
         container = self._containers.get(container_id)
         if container is not None and container.health != status:
-            self._containers[container_id] = changed = replace(container, health=status, fingerprint=None)
+            self._containers[container_id] = changed = structs.replace(container, health=status, fingerprint=None)
             self._join(changed)
 
     def put_network(self, raw: object) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from resolver.sources.base import parse_name
 from resolver.sources.docker.shape import Complaints, parse_alias, shown
@@ -25,8 +26,7 @@ _WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0":
 _MAX_TTL = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
+class Marks(Struct, frozen=True):
     """What labels say of one container or network."""
 
     names: tuple[tuple[str, str | None], ...] = ()

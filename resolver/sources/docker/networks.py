@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from msgspec import Struct
+
 from resolver.errors import Fault
 from resolver.registry.model import IPNetwork
 from resolver.sources.base import Complain, parse_address, parse_name, parse_subnet
@@ -35,16 +37,14 @@ class Kind(Enum):
     NONE = "nobody has names there: host, none, swarm's ingress, configurations"
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """One task of a service, or one container on another node."""
 
     name: str
     address: IPAddress
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(Struct, frozen=True):
     """A swarm service as one network has it."""
 
     name: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from resolver.wire.name import IPAddress
 
@@ -15,8 +16,7 @@ TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
 """What the folder of `DaemonSettings.tls` holds, by the names that the docker command uses."""
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonSettings:
+class DaemonSettings(Struct, frozen=True):
     """One daemon, Docker's or Podman's."""
 
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from resolver.agent.targets import Key, Targets, targets_of
 from resolver.config.agent import NamespaceRule

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 
 import dns.message
 import dns.rrset
 import pytest
+from msgspec.structs import replace
 
 from resolver.forward.forwarder import Forwarder
 from resolver.forward.lookups import Lookups

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import Any
 
 import dns.message
 import dns.rcode
+from msgspec.structs import replace
 
 from resolver.assembly import own_upstreams
 from resolver.counters import UDP4
