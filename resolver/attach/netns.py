@@ -11,7 +11,6 @@ This module does not know what is done inside. Called by ``inside``, which has t
 from __future__ import annotations
 
 import ctypes
-import difflib
 import errno
 import fcntl
 import logging
@@ -91,6 +90,8 @@ def _near(spec: str, named: Sequence[Path]) -> str:
     known = sorted({entry.name for folder in named if folder.is_dir() for entry in folder.iterdir()})
     if not known:
         return "; `ip netns` knows none, so give a PATH, a PID, or self"
+    import difflib  # only for who has mistyped something
+
     near = difflib.get_close_matches(spec, known, n=3)
     return f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(known[:8])}"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from resolver import garbage
 from resolver.cli import complete
 from resolver.cli.options import (
     answer_options,
@@ -92,6 +93,7 @@ def command(
     from resolver.attach.gateways import bridge_gateways
     from resolver.server.loop import run as run_loop
 
+    garbage.expect_data()
     privileges.require(("CAP_SYS_ADMIN", "CAP_NET_ADMIN"), "an agent")
 
     async def run() -> None:

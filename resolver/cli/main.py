@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import signal
@@ -10,7 +9,7 @@ import sys
 
 import click
 
-from resolver import __version__, compiled
+from resolver import __version__, compiled, garbage
 from resolver.errors import PydnsError
 from resolver.light import import_asyncio
 
@@ -61,6 +60,8 @@ class Commands(click.Group):
         """The command that is called, or what may have been meant."""
         name = args[0]
         if name not in COMMANDS and name[:1] != "-" and not ctx.resilient_parsing:
+            import difflib  # only for who has mistyped something
+
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(COMMANDS)
             raise click.UsageError(f"there is no command {name!r} ({hint})", ctx)
@@ -94,6 +95,8 @@ def main() -> None:
     if sys.argv[1:2] in (["serve"], ["sidecar"], ["agent"], ["aardvark"]):
         # A reload that is asked for before there is anything to reload must not end the process.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if sys.argv[1:2] in (["serve"], ["sidecar"], ["agent"]):
+        garbage.expect_modules()
     import_asyncio()
     try:
         status = cli.main(standalone_mode=False, prog_name="pydns")

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from resolver import garbage
 from resolver.cli.options import serve_options, set_up_logging, settings_loader, verbose_option
 
 
@@ -34,6 +35,7 @@ def command(config: Any, network: tuple[str, ...], verbose: bool, **options: Any
     from resolver.server.loop import run as run_loop
     from resolver.server.responder import Pin
 
+    garbage.expect_data()
     networks = network or settings.networks
 
     async def run() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
+from resolver import garbage
 from resolver.cli import complete
 from resolver.cli.options import (
     PATH,
@@ -119,6 +120,7 @@ def command(
     from resolver.attach.gateways import bridge_gateways
     from resolver.sidecar import Sidecar
 
+    garbage.expect_data()
     attachment = Attachment.open(
         netns, firewall=firewall, resolv_conf=container_resolv_conf, manage_resolv_conf=not no_resolv_conf
     )

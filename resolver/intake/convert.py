@@ -6,7 +6,6 @@ messages.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from types import UnionType
@@ -88,6 +87,8 @@ def faults_at(place: str, line_of: Callable[[Path], int | None], faults: list[Fa
 
 
 def _suggestion(key: str, known: list[str]) -> str:
+    import difflib  # only for who has mistyped something
+
     near = difflib.get_close_matches(key, known, n=1)
     return f"did you mean {near[0]!r}?" if near else "known are: " + ", ".join(sorted(known))
 
