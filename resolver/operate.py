@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from resolver.counters import ServerStats, SourceCounts
 from resolver.errors import PydnsError
-from resolver.explain import Asked, explain
 from resolver.forward.lookups import Lookups
 from resolver.listing import cache_of, networks_of, upstreams_of
 from resolver.ops.http import HttpServer, Page, Parameters, metrics_application
-from resolver.ops.metrics import AgentCounts, ReloadCounts, UpstreamCounts, registry_of
 from resolver.wire.name import WireName, fold, from_text
 
 if TYPE_CHECKING:
     from resolver.app import Server
+    from resolver.ops.metrics import AgentCounts, ReloadCounts, UpstreamCounts
 
 _T = TypeVar("_T")
 
@@ -110,6 +109,8 @@ def http_server(sock: socket.socket, server: Server) -> HttpServer:
         return "503 Service Unavailable", {"status": "not ready"}
 
     def explanation(parameters: Parameters) -> tuple[str, object]:
+        from resolver.explain import Asked, explain  # as late as what else HTTP needs
+
         try:
             asked = Asked(
                 name=parameters.get("name", ""),
@@ -147,6 +148,8 @@ def http_server(sock: socket.socket, server: Server) -> HttpServer:
         return _of_name(parameters, lambda below: {"flushed": on_loop(lambda: server.lookups.cache.flush(below))})
 
     def registry() -> Any:
+        from resolver.ops.metrics import registry_of  # at the first scrape
+
         return registry_of(_OnLoop(ServerReadings(server), on_loop))
 
     pages: dict[str, Page] = {

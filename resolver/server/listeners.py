@@ -95,7 +95,8 @@ def bind(address: Address, kind: socket.SocketKind) -> socket.socket:
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         sock.setblocking(False)
-        sock.bind(socket.getaddrinfo(address.host, address.port, address.family, kind, 0, socket.AI_NUMERICHOST)[0][4])
+        host = address.host.encode()  # of text Python would make IDNA, and load its tables
+        sock.bind(socket.getaddrinfo(host, address.port, address.family, kind, 0, socket.AI_NUMERICHOST)[0][4])
         if kind == socket.SOCK_STREAM:
             sock.listen(1024)
     except OSError as error:
