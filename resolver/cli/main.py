@@ -11,7 +11,7 @@ import click
 
 from resolver import __version__, compiled, garbage
 from resolver.errors import PydnsError
-from resolver.light import import_asyncio
+from resolver.light import without_openssl
 
 COMMANDS = {
     "serve": ("resolver.cli.serve", "Answer on addresses of this machine."),
@@ -97,7 +97,8 @@ def main() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if sys.argv[1:2] in (["serve"], ["sidecar"], ["agent"]):
         garbage.expect_modules()
-    import_asyncio()
+    with without_openssl():
+        import asyncio  # noqa: F401
     try:
         status = cli.main(standalone_mode=False, prog_name="pydns")
     except click.ClickException as error:

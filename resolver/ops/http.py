@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from resolver.light import without_openssl
+
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
 
@@ -29,6 +31,8 @@ MAX_CONNECTIONS = 16
 """At once; further ones are closed unanswered."""
 TIMEOUT_S = 5.0
 """How long a client may take to send its request or read the reply."""
+_NOTED = ("SSLContext", "TLSVersion", "PROTOCOL_TLS_CLIENT", "PROTOCOL_TLS_SERVER")
+"""What prometheus-client takes from ssl for the signatures of servers of its own, which are not started here."""
 
 
 class HttpServer:
@@ -125,7 +129,8 @@ class HttpServer:
 
 def _wsgi_server(address: tuple[Any, ...], route: Application) -> WSGIServer:
     """The standard library's WSGI server without a socket of its own: it only answers connections handed to it."""
-    from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+    with without_openssl():
+        from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
     class Handler(WSGIRequestHandler):
         timeout = TIMEOUT_S
@@ -147,7 +152,8 @@ def metrics_application(make_registry: Callable[[], Any]) -> Callable[[], Applic
 
     def application() -> Application:
         if not made:
-            from prometheus_client import make_wsgi_app
+            with without_openssl(*_NOTED):
+                from prometheus_client import make_wsgi_app
 
             made.append(make_wsgi_app(make_registry()))
         return made[0]
