@@ -16,10 +16,15 @@ default_md = sha256
 policy = anything
 unique_subject = no
 copy_extensions = copy
+x509_extensions = signed
 default_days = 2
+[signed]
+authorityKeyIdentifier = keyid
 [anything]
 commonName = supplied
 """
+# Without it, and without the identifier of the key that signed, Python 3.13 believes nobody.
+_SIGNS = ("-addext", "keyUsage=critical,keyCertSign")
 _NEW = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
@@ -32,7 +37,9 @@ class Authority:
         (folder / "openssl.cnf").write_text(_CONFIG)
         (folder / "index.txt").write_text("")
         (folder / "serial").write_text("01")
-        self._openssl(*_NEW, "-x509", "-days", "2", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
+        self._openssl(
+            *_NEW, *_SIGNS, "-x509", "-days", "2", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem"
+        )
         self.file = folder / "ca.pem"
 
     @property

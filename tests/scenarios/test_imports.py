@@ -1,0 +1,26 @@
+"""What a server has imported by its first answers: nothing that it has no use for yet."""
+
+from __future__ import annotations
+
+from tests.scenarios.conftest import Serve
+from tests.scenarios.imports import LATE, OPENSSL, TELLING, imported
+
+
+def test_a_server_answers_without_what_it_does_not_need(serve: Serve) -> None:
+    live = serve(prefix=TELLING)
+
+    with live.tcp() as stream:
+        assert stream.ask("db").answer
+    assert live.addresses("db") == {"172.18.0.2"}
+
+    assert imported(live.stderr, LATE) == []
+
+
+def test_a_scrape_does_not_load_openssl(serve: Serve) -> None:
+    live = serve(prefix=TELLING)
+
+    assert live.count("pydns_registry_entries", kind="endpoints") == 2
+    assert live.page("/healthz").json["status"] == "ok"
+
+    assert imported(live.stderr, ("prometheus_client", "wsgiref")) == ["prometheus_client", "wsgiref"]
+    assert imported(live.stderr, OPENSSL) == []
