@@ -1,9 +1,9 @@
 """Imports without OpenSSL, which weighs as much as a seventh of a sidecar, until somebody wants TLS.
 
-asyncio imports ssl for those of its calls that take a certificate, prometheus-client for servers of its own, and the
-standard library's HTTP hashlib for passwords. While they are being imported, stand-ins are in the place of these
-modules. Whoever looks into a stand-in later gets what the real module has, which is imported then in the ordinary way;
-everybody else imports the real ones to begin with.
+asyncio imports ssl for those of its calls that take a certificate, prometheus-client for servers of its own, the
+standard library's HTTP hashlib for passwords, dnspython both that and hmac for signatures. While they are being
+imported, stand-ins are in the place of these modules. Whoever looks into a stand-in later gets what the real module
+has, which is imported then in the ordinary way; everybody else imports the real ones to begin with.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-LATER = ("ssl", "hashlib", "asyncio.sslproto")
+LATER = ("ssl", "hashlib", "hmac", "asyncio.sslproto")
 
 
 class _Attribute:

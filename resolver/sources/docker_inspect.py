@@ -6,7 +6,6 @@ out with a warning, and the rest is served. Only a file that is not such JSON at
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -51,6 +50,8 @@ def read(text: str, place: str) -> Loaded:
         return _read(_convert(text), place)
     except (msgspec.MsgspecError, RecursionError):
         pass  # something is not as docker prints it: that is looked for without a form
+    import json  # only for what msgspec would not have
+
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:

@@ -7,13 +7,13 @@ import re
 TELLING = ("env", "PYTHONPROFILEIMPORTTIME=1")
 """The words before a command that have Python tell on standard error what it imports."""
 
-OPENSSL = ("ssl", "_ssl", "hashlib", "_hashlib", "asyncio.sslproto")
+OPENSSL = ("ssl", "_ssl", "hashlib", "_hashlib", "hmac", "asyncio.sslproto")
 
 LATE = (
     *OPENSSL,
     "aiohttp", "dns", "h2", "jeepney", "prometheus_client",
     "email", "html", "http", "urllib.request", "wsgiref",
-    "encodings.idna", "importlib.metadata", "pydoc", "secrets", "unittest", "xml",
+    "encodings.idna", "importlib.metadata", "json", "pydoc", "secrets", "unittest", "xml",
     "resolver.aardvark", "resolver.agent", "resolver.explain", "resolver.ops.metrics", "resolver.resolved.bus",
     "resolver.sources.aardvark", "resolver.sources.docker.source", "resolver.zones.reader",
     "resolver.forward.doh", "resolver.forward.http2", "resolver.forward.system", "resolver.forward.tls",

@@ -24,3 +24,13 @@ def test_a_scrape_does_not_load_openssl(serve: Serve) -> None:
 
     assert imported(live.stderr, ("prometheus_client", "wsgiref")) == ["prometheus_client", "wsgiref"]
     assert imported(live.stderr, OPENSSL) == []
+
+
+def test_zone_files_do_not_load_openssl(serve: Serve) -> None:
+    text = "$TTL 60\n@ SOA ns h 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n@ TXT hello\n"
+    live = serve(prefix=TELLING, zones={"a.test.zone": text})
+
+    assert live.addresses("a.test", "TXT") == {'"hello"'}
+
+    assert imported(live.stderr, ("dns.zonefile", "dns.rdtypes.txtbase")) == ["dns.zonefile", "dns.rdtypes.txtbase"]
+    assert imported(live.stderr, OPENSSL) == []

@@ -172,3 +172,19 @@ def test_prometheus_client_can_still_speak_tls(certified: tuple[Path, Path, Path
     )
 
     assert run(program, *certified) == "200 True"
+
+
+def test_dnspython_can_still_sign() -> None:
+    program = (
+        "import resolver.zones.reader\n"
+        "assert loaded() == [], loaded()\n"
+        "import dns.message, dns.tsig\n"
+        "for algorithm in dns.tsig.HMACTSig._hashes:\n"
+        "    key = dns.tsig.Key('key.', 'c2VjcmV0', algorithm)\n"
+        "    query = dns.message.make_query('a.test', 'A')\n"
+        "    query.use_tsig(key)\n"
+        "    assert dns.message.from_wire(query.to_wire(), keyring=key).had_tsig\n"
+        "print(len(dns.tsig.HMACTSig._hashes))"
+    )
+
+    assert run(program) == "9"
