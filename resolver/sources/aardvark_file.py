@@ -8,7 +8,6 @@ in DNS is left out alone.
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, count
@@ -184,10 +183,14 @@ def _network_name(stem: str, place: str, faults: list[Fault]) -> str:
     """The file's name, or what stands for it where DNS has no such names: the network serves on all the same."""
 
     def complain(message: str, fix: str) -> None:
-        faults.append(_warning(place, None, f"{message}; the network goes by {stand_in!r}", fix))
+        faults.append(_warning(place, None, f"{message}; the network goes by {stand_in()!r}", fix))
 
-    stand_in = "network-" + hashlib.sha256(stem.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    return parse_name(stem, complain) or stand_in
+    def stand_in() -> str:
+        import hashlib  # OpenSSL, for names that podman does not give
+
+        return "network-" + hashlib.sha256(stem.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+    return parse_name(stem, complain) or stand_in()
 
 
 def _subnets(listen: tuple[IPAddress, ...], containers: list[_Container]) -> Iterator[IPNetwork]:
