@@ -8,9 +8,7 @@ the server's edge (SERVFAIL or FORMERR and a counter).
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from msgspec import Struct
-from msgspec.structs import replace
+from dataclasses import dataclass, replace
 
 
 class PydnsError(Exception):
@@ -24,7 +22,8 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-class Fault(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)  # no struct: `pydns --help` needs no msgspec
+class Fault:
     """One thing that is wrong with what somebody wrote: where it stands, what it is, and how to mend it."""
 
     place: str

@@ -50,7 +50,8 @@ class Commands(click.Group):
         """The command, or None for a name that is none."""
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        with without_openssl():  # it comes with asyncio
+            command = importlib.import_module(COMMANDS[cmd_name][0]).command
         assert isinstance(command, click.Command)
         return command
 
@@ -97,8 +98,6 @@ def main() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if sys.argv[1:2] in (["serve"], ["sidecar"], ["agent"]):
         garbage.expect_modules()
-    with without_openssl():
-        import asyncio  # noqa: F401
     try:
         status = cli.main(standalone_mode=False, prog_name="pydns")
     except click.ClickException as error:
