@@ -78,7 +78,7 @@ class View(Struct, frozen=True, eq=False):
     suffixes: frozenset[WireName]
     """The names of every network that exists: nothing below one is ever forwarded."""
     subnets: SubnetIndex[str]
-    """Every network's subnets: a reverse name in one is ours, known or not."""
+    """Every network's subnets: a reverse name in one is ours, known or not. All views share one index."""
     links: dict[str, dict[WireName, WireName]] = field(default_factory=dict)
     """By network: what the asker alone calls an endpoint there."""
     servers: tuple[str, ...] = ()
@@ -230,7 +230,7 @@ class Views:
         is_same = previous is not None and previous.snapshot.hosts is snapshot.hosts
         self.hosts: HostTable = previous.hosts if is_same and previous else HostTable(snapshot.hosts)
         self._suffixes = frozenset(table.suffix for table in self.tables.values() if settings.qualifies_names)
-        self._subnets = SubnetIndex(
+        self.subnets = SubnetIndex(
             (subnet, network.name) for network in snapshot.networks.values() for subnet in network.subnets
         )
         self._made: dict[tuple[tuple[str, ...], _Asker], View] = {}
@@ -259,7 +259,7 @@ class Views:
 
         When the address is that of a container with an id, its view is that of every network that it is on.
         """
-        names = {name for _, name in self._subnets.holding(address)}
+        names = {name for _, name in self.subnets.holding(address)}
         if not names:
             return self.host
         networks = tuple(name for name in self.tables if name in names)
@@ -273,9 +273,9 @@ class Views:
 
         ``ours`` are our other addresses there. The link may be an internal network's, so it is never the host's view.
         """
-        if client.version == 4 and any(self._subnets.holding(client)):  # a network may well be 169.254.7.0/24
+        if client.version == 4 and any(self.subnets.holding(client)):  # a network may well be 169.254.7.0/24
             return self.of_address(client)
-        names = {name for address in ours for _, name in self._subnets.holding(address)}
+        names = {name for address in ours for _, name in self.subnets.holding(address)}
         if not names:
             return self.stranger
         return self.pinned(tuple(name for name in self.tables if name in names), None)
@@ -369,7 +369,7 @@ class Views:
             hosts=self.hosts,
             zones=self.zones,
             suffixes=self._suffixes,
-            subnets=self._subnets,
+            subnets=self.subnets,
             links=links,
             servers=servers,
             extra_hosts=extra_hosts,

@@ -5,6 +5,7 @@ Endpoints are told apart by identity: a source that knows large networks keeps t
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator, Sequence
 from itertools import compress, count
 from operator import is_not
@@ -13,7 +14,7 @@ from msgspec import Struct
 
 from resolver.registry.model import Contribution, Endpoint, Network
 from resolver.registry.roll import Roll
-from resolver.wire.name import WireName, reverse_name
+from resolver.wire.name import IPAddress, WireName, reverse_name
 
 FEW = 200
 """Endpoints that may differ: looking at each costs some 20 µs of the event loop's time."""
@@ -31,6 +32,8 @@ class Change(Struct, frozen=True):
     """As it is now."""
     removed: tuple[Endpoint, ...]
     added: tuple[Endpoint, ...]
+    moved: tuple[IPAddress, ...] = ()
+    """Addresses that are in the network's subnets and were not, or were and are not."""
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Those that went and those that came."""
@@ -53,17 +56,41 @@ def changes_between(before: Sequence[Contribution], after: Sequence[Contribution
             if (change := _change(was, now)) is None:
                 return None
             changes.append(change)
-    differ = sum(len(change.endpoints()) for change in changes)
+    differ = sum(len(change.endpoints()) + len(change.moved) for change in changes)
     most = max(FEW, sum(len(change.network.endpoints) for change in changes) // PART)
     return tuple(changes) if differ <= most else None
 
 
 def _change(before: Network, after: Network) -> Change | None:
-    for key in ("name", "subnets", "gateways", "internal", "ttl", "priority", "servers"):
+    for key in ("name", "gateways", "internal", "ttl", "priority", "servers"):
         if getattr(before, key) != getattr(after, key):
             return None
+    moved = _moved(before, after) if before.subnets != after.subnets else ()
     found = differing(before.endpoints, after.endpoints)
-    return None if found is None else Change(after, *found)
+    return None if found is None or moved is None else Change(after, *found, moved)
+
+
+def _moved(before: Network, after: Network) -> tuple[IPAddress, ...] | None:
+    """The addresses in the subnets of one of them alone; None for too many, or when more depends on it.
+
+    A source that knows no subnets gives its containers' addresses for them: these change with every container.
+    """
+    if before.internal or not before.subnets or not after.subnets or before.order() != after.order():
+        return None
+    found: list[IPAddress] = []
+    differing = set(before.subnets) ^ set(after.subnets)
+    for make, version in ((ipaddress.IPv4Address, 4), (ipaddress.IPv6Address, 6)):
+        edges: list[int] = []
+        for subnets in (before.subnets, after.subnets):
+            spans = [subnet for subnet in subnets if subnet in differing and subnet.version == version]
+            for span in ipaddress.collapse_addresses(spans):  # type: ignore[type-var]
+                edges += (int(span.network_address), int(span.broadcast_address) + 1)
+        edges.sort()  # each set has every edge once: between an odd one and the next is what one alone has
+        for first, end in zip(edges[::2], edges[1::2], strict=True):
+            if len(found) + end - first > FEW:
+                return None
+            found += map(make, range(first, end))
+    return tuple(found)
 
 
 def differing(before: Sequence[Endpoint], after: Sequence[Endpoint]) -> Difference | None:
@@ -123,7 +150,7 @@ def _differing(before: tuple[Endpoint, ...], after: tuple[Endpoint, ...]) -> Dif
 
 
 def reverse_names(change: Change) -> Iterator[WireName]:
-    """The folded reverse names of the addresses that went or came."""
+    """The folded reverse names of the endpoints' addresses that went or came."""
     for endpoint in change.endpoints():
         for address in endpoint.addresses:
             yield reverse_name(address)

@@ -21,7 +21,7 @@ which their sources were declared:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import is_
 
@@ -45,13 +45,15 @@ class Store:
         self._merged: tuple[Contribution, ...] = ()
         self._simple: frozenset[str] = frozenset()
         """The networks that one source alone speaks of, and about which no rule had to decide."""
+        self._has_overlaps = False
 
     def replace(self, contributions: Iterable[Contribution]) -> bool:
         """Make the snapshot from exactly these contributions, in this order; True when anything but lines changed."""
         given = tuple(contributions)
         if len(given) == len(self._merged) and all(map(is_, given, self._merged)):
             return False
-        merged, self.warnings, self._simple = _merge(given)
+        known = {name: network for name, network in self.snapshot.networks.items() if name in self._simple}
+        merged, self.warnings, self._simple, self._has_overlaps = _merge(given, known)
         self._merged = given
         hosts = self.snapshot.hosts
         if len(hosts) == len(merged.hosts) and all(map(is_, hosts, merged.hosts)):
@@ -68,6 +70,8 @@ class Store:
         found = changes_between(self._merged, contributions)
         if found is None or any(change.network.name not in self._simple for change in found):
             return None
+        if self._has_overlaps and any(change.moved for change in found):
+            return None
         return found
 
     def take(self, contributions: Sequence[Contribution], changes: Iterable[Change]) -> None:
@@ -79,11 +83,16 @@ class Store:
 
 def merge(contributions: Sequence[Contribution]) -> tuple[Snapshot, tuple[Fault, ...]]:
     """One snapshot of all contributions (serial 0), and a warning for each thing that a rule had to decide."""
-    snapshot, warnings, _ = _merge(contributions)
+    snapshot, warnings, _, _ = _merge(contributions, {})
     return snapshot, warnings
 
 
-def _merge(contributions: Sequence[Contribution]) -> tuple[Snapshot, tuple[Fault, ...], frozenset[str]]:
+def _merge(
+    contributions: Sequence[Contribution], known: Mapping[str, Network]
+) -> tuple[Snapshot, tuple[Fault, ...], frozenset[str], bool]:
+    """The snapshot, the warnings, the simple networks, and whether subnets of two networks overlap.
+
+    About the endpoints of a network that is ``known``, the same object, there is nothing to warn of."""
     networks: dict[str, Network] = {}
     told = [contribution.hosts for contribution in contributions if contribution.hosts]
     hosts = told[0] if len(told) == 1 else tuple(host for some in told for host in some)
@@ -91,21 +100,27 @@ def _merge(contributions: Sequence[Contribution]) -> tuple[Snapshot, tuple[Fault
     simple: set[str] = set()
     for contribution in contributions:
         for network in contribution.networks:
-            known = networks.get(network.name)
-            (simple.add if known is None else simple.discard)(network.name)
-            joined = network if known is None else _join(known, network, warnings)
+            first = networks.get(network.name)
+            (simple.add if first is None else simple.discard)(network.name)
+            joined = network if first is None else _join(first, network, warnings)
             networks[network.name] = joined
     checked = []
     for network in networks.values():
+        if known.get(network.name) is network:
+            checked.append(network)
+            continue
         before = len(warnings)
         checked.append(_check_endpoints(network, warnings))
         if len(warnings) > before:
             simple.discard(network.name)
     ordered = sorted(checked, key=Network.order)
     _check_networks(ordered, warnings)
+    before = len(warnings)
     _check_subnets(ordered, warnings)
+    has_overlaps = len(warnings) > before
     _check_hosts(hosts, ordered, warnings)
-    return Snapshot({network.name: network for network in ordered}, hosts), tuple(warnings), frozenset(simple)
+    snapshot = Snapshot({network.name: network for network in ordered}, hosts)
+    return snapshot, tuple(warnings), frozenset(simple), has_overlaps
 
 
 def _join(first: Network, second: Network, warnings: list[Fault]) -> Network:

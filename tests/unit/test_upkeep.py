@@ -326,3 +326,55 @@ def test_a_batch_of_changes_is_taken_over_and_a_flood_makes_new_views(zones: Pat
     assert not server.take_over()
 
     assert [] == differences(server, Asked([source], zones))
+
+
+def netavark(live: Told, place: int, hosts: Sequence[int], others: Sequence[Endpoint] = ()) -> None:
+    """A network whose subnets are the addresses of its containers, as netavark's folder has it."""
+    assert live.contribution is not None
+    endpoints = [*others, *(at(host, f"n{host}") for host in hosts)]
+    known = {endpoint: endpoint for endpoint in live.said(place)}
+    networks = list(live.contribution.networks)
+    addresses = [ipaddress.IPv4Network(str(address)) for endpoint in endpoints for address in endpoint.addresses]
+    networks[place] = replace(
+        networks[place],
+        subnets=tuple(ipaddress.collapse_addresses([ipaddress.IPv4Network("10.0.0.1"), *addresses])),
+        gateways=(ipaddress.ip_address("10.0.0.1"),),
+        endpoints=tuple(known.get(endpoint, endpoint) for endpoint in endpoints),
+    )
+    live.contribution = replace(live.contribution, networks=tuple(networks))
+
+
+@settings(max_examples=25, phases=NO_SHRINKING, deadline=None)
+@given(steps=st.lists(st.sets(st.integers(2, 9), max_size=6), min_size=1, max_size=6))
+def test_subnets_that_change_with_their_containers_are_taken_over(zones: Path, steps: list[set[int]]) -> None:
+    source = Told("one", ("neta", "netb"))
+    netavark(source, 0, [2, 3])
+    server = Asked([source], zones)
+    views = server.content.views
+    assert [] == differences(server, server)
+    for hosts in steps:
+        before = source.contribution
+        netavark(source, 0, sorted(hosts))
+        assert server.take_over() or source.contribution == before
+        assert server.content.views is views
+        assert [] == differences(server, Asked([source], zones))
+
+
+def test_an_address_of_two_networks_makes_new_views(zones: Path) -> None:
+    """To say that subnets overlap, and that they do no longer, is for the rules."""
+    one, two = Told("one", ("neta",)), Told("two", ("wide",))
+    for source in (one, two):
+        netavark(source, 0, [2] if source is one else [])
+    assert two.contribution is not None
+    two.contribution = replace(
+        two.contribution, networks=(replace(two.contribution.networks[0], subnets=(), gateways=()),)
+    )
+    server = Asked([one, two], zones)
+    netavark(two, 0, [5])
+    server.take_over()
+    netavark(one, 0, [2, 5])
+    assert not server.take_over()
+    assert any("overlaps" in str(fault) for fault in server.content.faults)
+    netavark(one, 0, [2])
+    assert not server.take_over()
+    assert [] == differences(server, Asked([one, two], zones))
