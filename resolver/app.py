@@ -47,6 +47,7 @@ from resolver.pipeline.chain import Chain
 from resolver.resolved.follower import RESOLVED, Resolved
 from resolver.server.listeners import Address, Listeners, bind, raise_descriptor_limit
 from resolver.server.responder import Pin, Responder, State
+from resolver.sources.writers import Writers
 from resolver.wire.name import IPAddress
 
 if TYPE_CHECKING:
@@ -80,16 +81,19 @@ class Server:
         self.networks_now: Callable[[], tuple[str, ...]] | None = None
         """The networks to pin after each reading of the registry, where they follow from it."""
         self._gone: tuple[str, ...] = ()
+        writers = Writers()
         self.content = Content(
             settings.registry_files,
             settings.zone_paths,
             view_settings(settings, fallback_gateways()),
             live_sources(settings),
+            writers.read,
         )
         self.content.reloads[CONFIG].count(success=True)
         self.is_ready = False
         self.repairs: Callable[[], int | None] = lambda: None
-        self.resolv_conf = HostResolvConf(settings.resolv_conf, is_needed=needs_resolv_conf(settings))
+        is_needed = needs_resolv_conf(settings)
+        self.resolv_conf = HostResolvConf(settings.resolv_conf, is_needed=is_needed, read=writers.read)
         self.resolved = Resolved()
         self._system_faults: tuple[Fault, ...] = ()
         self._bootstrap_faults: tuple[Fault, ...] = ()
@@ -102,6 +106,7 @@ class Server:
             self._take_over,
             self._publish,
             self._keep_up,
+            writers,
         )
         self._joined: dict[Responder, Callable[[State], State]] = {}
         self.swapped: Callable[[], None] = lambda: None

@@ -23,6 +23,7 @@ from resolver.registry.model import Contribution
 from resolver.registry.store import Store
 from resolver.sources.base import LiveSource
 from resolver.sources.files import Refreshed, RegistryFiles
+from resolver.sources.octets import Read, read_octets
 from resolver.sources.zonefiles import ZoneLoad, load_zones
 from resolver.views import Views, ViewSettings
 from resolver.zones.model import ZoneSet
@@ -82,6 +83,7 @@ class Content:
         zone_paths: Sequence[Path],
         settings: ViewSettings,
         live: Sequence[LiveSource] = (),
+        read: Read = read_octets,
     ) -> None:
         self.reloads = {kind: Reloads() for kind in (CONFIG, REGISTRY, ZONES)}
         self.settings = settings
@@ -89,7 +91,8 @@ class Content:
         """Why the configuration could not be read anew; empty while it is in order."""
         self.live = tuple(live)
         """Sources beside the files; what they say counts after the files' word."""
-        self._registry = RegistryFiles(registry_paths)
+        self._registry = RegistryFiles(registry_paths, read)
+        self._read = read
         self._zone_paths = tuple(zone_paths)
         self._store = Store()
         self._lock = threading.Lock()
@@ -147,9 +150,12 @@ class Content:
         Faults are logged when they are new, so that a file that stays wrong is reported once.
         """
         with _undisturbed():
-            refreshed, load = self._registry.refresh(), load_zones(self._zone_paths, self._zone_load)
+            refreshed, load = self._registry.refresh(), self._load_zones()
             with self._lock:
                 return self._publish(self._take_registry(refreshed) | self._take_zones(load))
+
+    def _load_zones(self) -> ZoneLoad:
+        return load_zones(self._zone_paths, self._zone_load, self._read)
 
     def keep_up(self) -> bool:
         """Take over at once what live sources say of few endpoints; False where `merge` has to find out.

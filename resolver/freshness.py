@@ -19,6 +19,7 @@ from resolver.errors import Fault, PydnsError
 
 if TYPE_CHECKING:
     from resolver.sources.watch import FileWatch
+    from resolver.sources.writers import Writers
 
 log = logging.getLogger(__name__)
 
@@ -87,16 +88,21 @@ class Freshness:
         take_over: Callable[[], Awaitable[bool]],
         publish: Callable[[int], None],
         keep_up: Callable[[], bool] = lambda: False,
+        writers: Writers | None = None,
     ) -> None:
         """``keep_up`` takes over at once, on the loop, the little that a live source says anew; False where it cannot.
 
         ``merge`` takes over what live sources say, without a look at files, True when it made a difference;
-        ``take_over`` loads the configuration (False: the last one stays); ``publish`` is told how loudly to log."""
+        ``take_over`` loads the configuration (False: the last one stays); ``publish`` is told how loudly to log;
+        ``writers`` are what the inputs read files by, so that none is waited for."""
         self._inputs = inputs
         self._merge = merge
         self._take_over = take_over
         self._publish = publish
         self._keep_up = keep_up
+        self._writers = writers
+        self._is_followed = False
+        """A watch tells of what is written from now on."""
         self._stale = asyncio.Event()
         self._is_hung_up = False
         self._are_files_stale = False
@@ -136,7 +142,7 @@ class Freshness:
         from resolver.sources.watch import FileWatch
 
         self._loop = asyncio.get_running_loop()
-        self._watch = FileWatch(self._loop, self.files_changed)
+        self._watch = FileWatch(self._loop, self.files_changed, self._writers)
         self.files_changed()  # for what changed between the first reading and the first watch
         while True:
             hung_up, self._is_hung_up = self._is_hung_up, False
@@ -147,9 +153,12 @@ class Freshness:
                     pass
                 elif not hung_up or await self._take_over():
                     # A daemon's event does not wait for files: it is served within milliseconds.
+                    began = self._loop.time()
                     changed = await on_thread(self._refresh if files else self._merge)
                     if changed or hung_up:
                         self._publish(logging.INFO if files else logging.DEBUG)
+                    if files:
+                        self._watch.took(self._loop.time() - began)
             except Exception:
                 log.exception("a reload failed; the last good state serves on")
             await self._stale.wait()
@@ -159,17 +168,32 @@ class Freshness:
         assert watch is not None
         self._in_time(_WATCH, lambda: watch.follow(self._paths()))
         changed, self._is_late_change = self._is_late_change, False
+        if self._is_followed and self._writers is not None:
+            changed |= self._read()
+        else:
+            changed |= self._read_patiently(watch)
+            self._is_followed = True
+        if changed:
+            self._in_time(_WATCH, lambda: watch.follow(self._paths()))
+        return changed
+
+    def _read_patiently(self, watch: FileWatch) -> bool:
+        """Read what nobody can have told of yet: it may be half-written, and its writer may have ended long ago."""
+        changed = False
         patience_s = PATIENCE_S
         for _ in range(_READINGS):  # what is written to while it is read is read once more before it is served
             self._in_time(_WATCH, partial(watch.await_writers, patience_s))
             patience_s = _AGAIN_S  # who writes without end is not waited for again
-            for one in self._inputs:
-                what = ", ".join(map(str, one.paths))
-                changed |= bool(self._in_time(what, one.refresh) if what else one.refresh())
+            changed |= self._read()
             if not self._in_time(_WATCH, watch.is_being_written):
                 break
-        if changed:
-            self._in_time(_WATCH, lambda: watch.follow(self._paths()))
+        return changed
+
+    def _read(self) -> bool:
+        changed = False
+        for one in self._inputs:
+            what = ", ".join(map(str, one.paths))
+            changed |= bool(self._in_time(what, one.refresh) if what else one.refresh())
         return changed
 
     def _in_time(self, what: str, work: Callable[[], bool | None]) -> bool | None:

@@ -14,7 +14,7 @@ from resolver.content import Reloads
 from resolver.errors import Fault
 from resolver.forward.resolvconf import ResolvConf, parse
 from resolver.resolved.routing import STUBS
-from resolver.sources.octets import read_octets
+from resolver.sources.octets import Read, Unfinished, read_octets
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,8 @@ _WRITTEN_BY_RESOLVED = Path("/run/systemd/resolve")
 class HostResolvConf:
     """One resolv.conf that is followed."""
 
-    def __init__(self, path: Path, *, is_needed: bool = True) -> None:
+    def __init__(self, path: Path, *, is_needed: bool = True, read: Read = read_octets) -> None:
+        self._read = read
         self.path = path
         """May be set anew; the last good state stays until the new file is good."""
         self.is_needed = is_needed
@@ -50,7 +51,10 @@ class HostResolvConf:
 
     def refresh(self) -> bool:
         """Read the file again; True when it says something else, or is another's, than what was gone by so far."""
-        seen, is_resolved = _read(self.path), _is_written_by_resolved(self.path)
+        try:
+            seen, is_resolved = _seen(self.path, self._read), _is_written_by_resolved(self.path)
+        except Unfinished:
+            return False
         if (seen, is_resolved) == self._seen:
             return False
         self._seen = seen, is_resolved
@@ -82,15 +86,17 @@ class HostResolvConf:
         return found
 
 
-def read_conf(path: Path) -> ResolvConf:
+def read_conf(path: Path, read: Read = read_octets) -> ResolvConf:
     """What a resolv.conf says; raises OSError when it cannot be read."""
-    return parse(read_octets(path).decode(errors="replace"))
+    return parse(read(path).decode(errors="replace"))
 
 
-def _read(path: Path) -> ResolvConf | str:
+def _seen(path: Path, read: Read) -> ResolvConf | str:
     """What the file says, or why it cannot be read."""
     try:
-        return read_conf(path)
+        return read_conf(path, read)
+    except Unfinished:
+        raise
     except OSError as error:
         return error.strerror or str(error)
 

@@ -21,7 +21,9 @@ from resolver.errors import Fault
 from resolver.registry.model import Contribution
 from resolver.sources.aardvark_file import NetworkFile, read
 from resolver.sources.files import read_text
+from resolver.sources.octets import Read, Unfinished, read_octets
 from resolver.sources.watch import FileWatch
+from resolver.sources.writers import Writers
 
 PID_FILE = "aardvark.pid"
 
@@ -39,8 +41,9 @@ class Folder(Struct, frozen=True):
 class AardvarkFolder:
     """The network files of one folder, and the last good state of each."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read: Read = read_octets) -> None:
         self.path = path
+        self._read = read
         self._texts: dict[str, str] = {}
         self._good: dict[str, NetworkFile] = {}
         self._faults: dict[str, tuple[Fault, ...]] = {}
@@ -70,7 +73,10 @@ class AardvarkFolder:
         """Read a file; False when it has vanished after the folder was listed."""
         path = self.path / name
         place = os.fsencode(path).decode("utf-8", "backslashreplace")
-        text, fault = read_text(path)
+        try:
+            text, fault = read_text(path, self._read)
+        except Unfinished:
+            return True
         if fault is not None:
             self._texts.pop(name, None)
             self._faults[name] = (replace(fault, place=place),)
@@ -80,7 +86,7 @@ class AardvarkFolder:
             outcome = read(text, place, name)
             self._faults[name] = outcome.faults
             if outcome.file is not None:
-                self._good[name] = outcome.file
+                self._good[name] = _like(self._good.get(name), outcome.file)
         return True
 
     def _forget(self, name: str) -> None:
@@ -97,7 +103,8 @@ class AardvarkSource:
         self.contribution: Contribution | None = None
         self.faults: tuple[Fault, ...] = ()
         self.counts = SourceCounts()
-        self._folder = AardvarkFolder(path)
+        self._writers = Writers()
+        self._folder = AardvarkFolder(path, self._writers.read)
         self._watch: FileWatch | None = None
         self._reading: asyncio.Task[None] | None = None
         self._is_stale = False
@@ -107,7 +114,7 @@ class AardvarkSource:
         """Read the folder, and call ``changed`` whenever it says something else from now on."""
         self._changed = changed
         self._take(await asyncio.to_thread(self._read))
-        self._watch = FileWatch(asyncio.get_running_loop(), self._wake)
+        self._watch = FileWatch(asyncio.get_running_loop(), self._wake, self._writers)
         self._wake()  # for what changes before the watch is there
 
     async def stop(self) -> None:
@@ -128,11 +135,15 @@ class AardvarkSource:
     async def _follow(self, watch: FileWatch) -> None:
         while self._is_stale:
             self._is_stale = False
-            await asyncio.to_thread(watch.follow, [self._folder.path])
-            await asyncio.to_thread(watch.await_writers)
-            if self._take(await asyncio.to_thread(self._read)):
+            folder, took_s = await asyncio.to_thread(self._look, watch)
+            watch.took(took_s)
+            if self._take((folder, took_s)):
                 self.counts.events += 1
                 self._changed()
+
+    def _look(self, watch: FileWatch) -> tuple[Folder, float]:
+        watch.follow([self._folder.path])
+        return self._read()
 
     def _read(self) -> tuple[Folder, float]:
         started = time.perf_counter()
@@ -154,6 +165,18 @@ class AardvarkSource:
         self.counts.sync_s = took_s
         self.counts.last_sync = datetime.now(UTC).timestamp()
         return (self.contribution, self.faults) != before
+
+
+def _like(before: NetworkFile | None, after: NetworkFile) -> NetworkFile:
+    """The same file, with the former objects for what has not changed: by these is found out what has."""
+    if before is None:
+        return after
+    known = {endpoint.name: endpoint for endpoint in before.network.endpoints}
+    endpoints = tuple(
+        was if (was := known.get(now.name)) == now and was.origin == now.origin else now
+        for now in after.network.endpoints
+    )
+    return replace(after, network=replace(after.network, endpoints=endpoints))
 
 
 def _is_network_file(name: str) -> bool:

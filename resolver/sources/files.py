@@ -18,7 +18,7 @@ from resolver.errors import Fault
 from resolver.registry.model import Contribution
 from resolver.sources import docker_inspect, hosts, registry_toml
 from resolver.sources.base import Loaded
-from resolver.sources.octets import Fingerprint, fingerprint, read_octets
+from resolver.sources.octets import Fingerprint, Read, Unfinished, fingerprint, read_octets
 
 READERS: dict[str, Callable[[str, str], Loaded]] = {
     ".toml": registry_toml.read,
@@ -35,9 +35,9 @@ def reader_of(path: Path) -> Callable[[str, str], Loaded] | None:
     return READERS.get(path.suffix.lower())
 
 
-def read_text(path: Path) -> tuple[str, Fault | None]:
-    """The text of a file, or why it cannot be read."""
-    octets = _read(path)
+def read_text(path: Path, read: Read = read_octets) -> tuple[str, Fault | None]:
+    """The text of a file, or why it cannot be read; raises Unfinished where ``read`` does."""
+    octets = _read(path, read)
     return ("", octets) if isinstance(octets, Fault) else _decode(path, octets)
 
 
@@ -46,9 +46,11 @@ def load(path: Path) -> Loaded:
     return _parse(path, *read_text(path))
 
 
-def _read(path: Path) -> bytes | Fault:
+def _read(path: Path, read: Read) -> bytes | Fault:
     try:
-        return read_octets(path)
+        return read(path)
+    except Unfinished:
+        raise
     except OSError as error:
         return Fault(str(path), f"cannot be read: {error.strerror}", "check the path and its permissions")
 
@@ -83,7 +85,8 @@ class Refreshed(Struct, frozen=True):
 class RegistryFiles:
     """A set of registry files and folders, and the last good contribution of each file."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], read: Read = read_octets) -> None:
+        self._read = read
         self.paths = tuple(paths)
         """May be set anew; files that stay keep their last good contribution."""
         self._members: dict[Path, tuple[Path, ...]] = {}
@@ -126,7 +129,10 @@ class RegistryFiles:
         return True
 
     def _reload(self, path: Path) -> bool:
-        octets = _read(path)
+        try:
+            octets = _read(path, self._read)
+        except Unfinished:
+            return False
         content = octets if isinstance(octets, Fault) else fingerprint(octets)
         if self._content.get(path) == content:
             return False

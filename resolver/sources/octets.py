@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 Fingerprint = tuple[int, int]
@@ -17,17 +18,34 @@ _KINDS = {
 }
 
 
+class Unfinished(OSError):
+    """Somebody is writing the file just now: what it said before counts until he has ended."""
+
+
+Read = Callable[[Path], bytes]
+"""What a file holds; raises OSError, and `Unfinished` for one whose former state is to stay."""
+
+
 def read_octets(path: Path) -> bytes:
     """What a file holds; what is no regular file is not opened, but for /dev/null. Raises OSError, its text a reason.
 
     A file system that hangs holds the caller all the same: `freshness` has a deadline for that.
     """
+    return read_watchfully(path)[0]
+
+
+def read_watchfully(path: Path) -> tuple[bytes, int | None]:
+    """The same, and the time of its last write in nanoseconds; None when that was meanwhile."""
     _refuse(path.stat())
     # Somebody may put a FIFO there meanwhile: opened so it does not block either.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     with open(descriptor, "rb") as file:
-        _refuse(os.fstat(descriptor))
-        return file.read()
+        before = os.fstat(descriptor)
+        _refuse(before)
+        octets = file.read()
+        after = os.fstat(descriptor)
+        is_steady = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+        return octets, after.st_mtime_ns if is_steady else None
 
 
 def fingerprint(octets: bytes) -> Fingerprint:

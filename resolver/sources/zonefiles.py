@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from resolver.errors import Fault
-from resolver.sources.octets import Fingerprint, fingerprint, read_octets
+from resolver.sources.octets import Fingerprint, Read, Unfinished, fingerprint, read_octets
 from resolver.wire.name import WireName, to_text
 from resolver.zones.model import Zone, ZoneSet
 from resolver.zones.zonefile import SUFFIX, read_zone, unreadable
@@ -52,21 +52,22 @@ class ZoneLoad(Struct, frozen=True):
     """What to watch: every folder in which a change can change this load."""
 
 
-def load_zones(paths: Sequence[Path], former: ZoneLoad | None = None) -> ZoneLoad:
+def load_zones(paths: Sequence[Path], former: ZoneLoad | None = None, read: Read = read_octets) -> ZoneLoad:
     """Read every ``*.zone`` in the folders and every file named, in the order given, in a folder by name.
 
     Only a folder's own files, no hidden ones; one that another file includes is a part of that file and no zone. Of
     two files with the same zone the first is served and the later refused.
     """
     paths = [Path(os.path.normpath(path)) for path in paths]
-    disk = _Disk()
+    disk = _Disk(read)
     faults: list[Fault] = []
     known = {} if former is None else {file.path: file for file in former.files}
     found = dict(_find(paths, faults))
     for path in paths:
         if not path.exists():  # a folder that has vanished: what it last said serves on, as with a registry folder
             found.update((file, True) for file in known if file.parent == path)
-    files = [_load_file(path, disk, known.get(path)) for path in found]
+    loaded = [_load_file(path, disk, known.get(path)) for path in found]
+    files = [file for file in loaded if file is not None]
     files = [file for file in files if not (found[file.path] and _is_part(file, files))]
 
     served: dict[WireName, Zone] = {}
@@ -115,7 +116,15 @@ def _is_part(file: ZoneFile, files: Sequence[ZoneFile]) -> bool:
     return any(file.path in other.digests and other.path not in file.digests for other in files)
 
 
-def _load_file(path: Path, disk: _Disk, former: ZoneFile | None) -> ZoneFile:
+def _load_file(path: Path, disk: _Disk, former: ZoneFile | None) -> ZoneFile | None:
+    """What the file says, or has said while somebody is writing it; None while that is done for the first time."""
+    try:
+        return _load_finished(path, disk, former)
+    except Unfinished:
+        return former
+
+
+def _load_finished(path: Path, disk: _Disk, former: ZoneFile | None) -> ZoneFile:
     if former is not None and all(disk.digest(part) == digest for part, digest in former.digests.items()):
         return former
     text = read_zone(str(path), disk.read)
@@ -138,7 +147,8 @@ def _shortened(path: Path, faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
 class _Disk:
     """Reads each file once a load, so that what was compared, parsed and remembered are the same octets."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Read) -> None:
+        self._reader = read
         self._octets: dict[Path, bytes | OSError] = {}
 
     def read(self, path: str) -> str:
@@ -151,12 +161,14 @@ class _Disk:
     def digest(self, path: Path) -> Fingerprint | None:
         """What tells two contents of a file apart; None while it cannot be read."""
         octets = self._read(path)
+        if isinstance(octets, Unfinished):
+            raise octets
         return None if isinstance(octets, OSError) else fingerprint(octets)
 
     def _read(self, path: Path) -> bytes | OSError:
         if path not in self._octets:
             try:
-                self._octets[path] = read_octets(path)
+                self._octets[path] = self._reader(path)
             except OSError as exc:
                 self._octets[path] = exc
         return self._octets[path]
