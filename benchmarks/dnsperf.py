@@ -11,7 +11,7 @@ from typing import Protocol
 
 from benchmarks.errors import BenchError
 from benchmarks.machine import pinned
-from benchmarks.servers import END_WITH_US
+from benchmarks.servers import ending_with_us
 
 END_WITHIN_S = 60.0
 """After its time dnsperf waits for the last answers."""
@@ -72,7 +72,7 @@ def drive(
     """
     command = [
         *inside,
-        *END_WITH_US,
+        *ending_with_us(),
         *pinned(core),
         "dnsperf",
         "-s",

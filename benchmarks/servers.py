@@ -20,8 +20,8 @@ from benchmarks.machine import pinned
 ANSWER_WITHIN_S = 0.1
 START_WITHIN_S = 20.0
 STOP_WITHIN_S = 2.0
-END_WITH_US = ("setpriv", "--pdeathsig", "KILL")
-"""The words before a command that end it with us, also when we are killed and cannot clean up."""
+_IF_WE_LIVE = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
+_WHEN_WE_END = 'cat > /dev/null; kill -KILL "$(cat "$0")"'
 
 Probe = Callable[[], socket.socket]
 """Makes the connected, non-blocking UDP socket from which a server is asked."""
@@ -47,16 +47,23 @@ class Server:
     pid_file: Path | None = None
     """Where a program that forks and ends says who serves, in a session of its own."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _keeper: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    """Ends one that has forked when we have ended: that it was to end with us is forgotten at a fork."""
 
     def start(self) -> float:
         """Start the program and return the seconds from exec to its first answer."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         if self.pid_file is not None:
             self.pid_file.unlink(missing_ok=True)
+            keeper = ["sh", "-c", _WHEN_WE_END, str(self.pid_file)]
+            quiet = subprocess.DEVNULL
+            self._keeper = subprocess.Popen(
+                keeper, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True
+            )
         with self.log.open("wb") as log:
             began = time.perf_counter()
             self.process = subprocess.Popen(
-                [*self.inside, *END_WITH_US, *pinned(self.core), *self.command],
+                [*self.inside, *ending_with_us(), *pinned(self.core), *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -87,6 +94,10 @@ class Server:
                 break
             time.sleep(0.005)
         self.process = None
+        if self._keeper is not None:
+            self._keeper.kill()
+            self._keeper.communicate()
+            self._keeper = None
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in {*meter.session_pids(self.pid), *meter.session_pids(self.session)}:
@@ -125,6 +136,14 @@ class Server:
     def memory_kb(self) -> dict[str, int]:
         """``rss`` and ``pss`` in KB."""
         return meter.memory_kb(self.session)
+
+
+def ending_with_us() -> list[str]:
+    """The words before a command that end it with us, also when we are killed and cannot clean up.
+
+    The kernel tells nobody of a parent that had ended before it was asked to: then the command is not begun.
+    """
+    return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _IF_WE_LIVE, str(os.getpid())]
 
 
 def query(name: str, query_id: int = 0x5A5A) -> bytes:
