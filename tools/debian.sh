@@ -7,11 +7,14 @@ set -euo pipefail
 # tool:package; a tool is a command on the path, a path, @module for one of python3's modules, or %header for a header
 # of python3's
 demo=(dig:bind9-dnsutils nft:nftables ip:iproute2 nsenter:util-linux setpriv:util-linux dnsmasq:dnsmasq-base)
-bench=(dnsperf:dnsperf dnsmasq:dnsmasq-base unbound:unbound knotd:knot gcc:gcc %Python.h:python3-dev ip:iproute2
-    nft:nftables)
 docker=(dockerd:docker.io /usr/bin/docker:docker.io busybox:busybox-static debootstrap:debootstrap)
 podman=(podman:podman crun:crun /usr/lib/podman/netavark:netavark /usr/lib/podman/aardvark-dns:aardvark-dns)
-services=(unbound.service knot.service named.service prometheus.service docker.service docker.socket containerd.service
+# Every peer that benchmarks/ knows, but CoreDNS, which Debian has not.
+bench=(dnsperf:dnsperf dnsmasq:dnsmasq-base unbound:unbound knotd:knot nsd:nsd dnsdist:dnsdist
+    /usr/lib/podman/aardvark-dns:aardvark-dns dockerd:docker.io /usr/bin/docker:docker.io busybox:busybox-static
+    gcc:gcc %Python.h:python3-dev ip:iproute2 nft:nftables setpriv:util-linux taskset:util-linux)
+services=(unbound.service knot.service nsd.service dnsdist.service named.service prometheus.service
+    docker.service docker.socket containerd.service
     podman.service podman.socket podman-restart.service podman-auto-update.service podman-auto-update.timer)
 
 PATH=$PATH:/usr/sbin:/sbin
