@@ -14,8 +14,10 @@
 # a file for each, with the reason of each.
 
 ARG BASE=python:3.12-slim-bookworm
+# The same Python with a C compiler beside it, where there is one at hand: tools/image.sh makes it.
+ARG BUILD_BASE=${BASE}
 
-FROM ${BASE} AS build
+FROM ${BUILD_BASE} AS build
 SHELL ["/bin/sh", "-euc"]
 WORKDIR /src
 # wheels/ is there only when the builder has been handed everything: pip itself, and all that is locked. Written so
@@ -34,6 +36,17 @@ RUN pip=$(find offline -name 'pip-*.whl'); \
             rm -rf /var/lib/apt/lists/*; \
         }; \
         python3 -m venv /build; \
+    fi
+# What compiles the fast lane: a python image has the headers, a plain Debian keeps them in a package. Without a network
+# there may be none, and pydns answers in Python alone.
+# hadolint ignore=DL3008  # as above
+RUN has_headers() { python3 -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2> /dev/null; }; \
+    if ! command -v cc > /dev/null || ! has_headers; then \
+        set -- gcc libc6-dev; \
+        has_headers || set -- "$@" python3-dev; \
+        { apt-get -o Acquire::Retries=0 update && apt-get install -y --no-install-recommends "$@"; } || \
+            echo 'no compiler can be had: pydns will answer in Python alone' >&2; \
+        rm -rf /var/lib/apt/lists/*; \
     fi
 # Everything that is locked, checked against its hashes, as wheels; this layer is made anew only with the lock.
 RUN set -- --require-hashes -w /wheels -r offline/run.txt; \

@@ -89,6 +89,13 @@ def test_it_is_small_and_has_nothing_that_only_its_making_took(daemon: Daemon, i
     assert not re.search(r"site-packages/(pip|hatchling)/|\.pyx$|/src/|/wheels/", files, re.MULTILINE)
 
 
+def test_its_fast_lane_is_compiled(daemon: Daemon, image: str) -> None:
+    """By a compiler that stays behind."""
+    assert re.search(r"\bcompiled\b", daemon.docker("run", "--rm", image, "--version"))
+    found = daemon.docker("run", "--rm", "--entrypoint", "sh", image, "-c", "command -v cc gcc || echo none")
+    assert "none" == found.strip()
+
+
 def test_it_is_nobody_unless_told_otherwise(daemon: Daemon, image: str) -> None:
     assert daemon.docker("run", "--rm", "--entrypoint", "id", image, "-u") == "65532"
 
