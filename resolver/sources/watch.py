@@ -151,12 +151,12 @@ class FileWatch:
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline and self.is_being_written():
             time.sleep(SETTLED_S / 2)
-        while time.monotonic() < deadline + patience_s and any(map(_is_emptied, self._files)):
+        while time.monotonic() < deadline + patience_s and any(_is_young(file, 0) for file in self._files):
             time.sleep(0.001)
 
     def is_being_written(self) -> bool:
-        """Whether any of the files is unfinished, as far as can be told."""
-        return any(map(self._writers.is_unfinished, self._files))
+        """Whether any of the files has just been written to, whatever events tell."""
+        return any(_is_young(file, SETTLED_S) for file in self._files)
 
     def took(self, seconds: float) -> None:
         """How long the files have just been read: the longer, the later they are told of again."""
@@ -348,11 +348,12 @@ def _identity(place: Path) -> Identity | None:
     return status.st_dev, status.st_ino
 
 
-def _is_emptied(file: str) -> bool:
+def _is_young(file: str, settled_s: float) -> bool:
     state = state_of(file)
-    if state is None or state[1]:
+    if state is None:
         return False
-    return 0 <= time.clock_gettime(time.CLOCK_REALTIME) - state[2] / 1e9 < EMPTY_S
+    age_s = time.clock_gettime(time.CLOCK_REALTIME) - state[2] / 1e9
+    return 0 <= age_s < (settled_s if state[1] else EMPTY_S)
 
 
 def _has_two_paths(file: Path, mounts: frozenset[str]) -> bool:
