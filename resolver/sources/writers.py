@@ -32,6 +32,8 @@ OPEN_PATIENCE_S = 5.0
 """The same for one that is written to again and again."""
 _OWN_EVENT_S = 0.25
 """How long the event of one's own closing is waited for."""
+_LOST_S = 1.0
+"""An event that has not come for so long is lost, and is waited for no more."""
 _CLOCKS_S = 0.02
 """File systems count time in steps."""
 _MANY = 256
@@ -55,11 +57,12 @@ class Writers:
         self._open: set[str] = set()
         self._ended: dict[str, float] = {}
         """When a file was closed after writing or moved to its place (Unix time)."""
-        self._unheard: set[str] = set()
+        self._unheard: dict[str, float] = {}
         """Files that were read here, and of the end of that nothing has been heard yet."""
         self._was_open: dict[str, bool] = {}
         """Whether a file was open to a writer when its reading ended."""
-        self._empty_since: dict[str, float] = {}
+        self._empty_since: dict[str, tuple[float, int | None]] = {}
+        """Since when a file is as it was found last, and the time of its last write."""
         self._refused: dict[str, float] = {}
         """Since when files are kept off, by the monotonic clock."""
 
@@ -87,7 +90,7 @@ class Writers:
         """Somebody who only read the file has closed it."""
         with self._lock:
             if path in self._unheard:
-                self._unheard.remove(path)
+                del self._unheard[path]
                 self._was_open[path] = path in self._open
                 self._lock.notify_all()
 
@@ -104,13 +107,19 @@ class Writers:
         if is_young:
             self._hear_of(real)  # of the last reading: its end must not be taken for that of this one
         with self._lock:
-            self._unheard.add(real)
+            if is_young and real in self._unheard and real not in self.silent:
+                if time.monotonic() - self._unheard[real] > _LOST_S:
+                    del self._unheard[real]
+                self._refuse(real)
+            self._unheard[real] = time.monotonic()
         octets, written = read_watchfully(path)
         now = time.monotonic()
         # A file loses its content a little before that is written anywhere.
-        is_emptied = not octets and now - self._empty_since.setdefault(real, now) < EMPTY_S
-        if octets:
-            self._empty_since.pop(real, None)
+        since, when = self._empty_since.get(real, (now, None))
+        if octets or when != written:
+            since = now
+        self._empty_since[real] = (since, written)
+        is_emptied = not octets and now - since < EMPTY_S
         if not is_emptied and written is not None and _age(written) >= OPEN_S:
             return octets
         is_settled = is_young and real in self.silent and not self.is_unfinished(real)
