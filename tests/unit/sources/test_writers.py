@@ -90,42 +90,6 @@ def test_a_complete_file_is_read_however_young_it_is(tmp_path: Path, how: str) -
             assert str(number).encode() == read_in_the_end(writers, path)
 
 
-def test_no_half_is_ever_read_of_a_file_that_is_rewritten_in_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its writer stops for a while in the midst of it, now and then for longer than files need to settle."""
-    monkeypatch.setattr(writers_module, "OPEN_S", 5.0)  # a loaded machine may stop it for longer than it is waited for
-    path = tmp_path / "a"
-    path.write_bytes(b"<" + b"x" * 50_000 + b">")
-    may_end = threading.Event()
-
-    def write() -> None:
-        number = 0
-        while not may_end.is_set():
-            number += 1
-            with path.open("wb", buffering=0) as file:
-                file.write(b"<" + b"abcdefg"[number % 7 : number % 7 + 1] * 25_000)
-                time.sleep((0, 0.0005, 0.003, 0.05)[number % 4])
-                file.write(b"abcdefg"[number % 7 : number % 7 + 1] * 25_000 + b">")
-            time.sleep((0, 0.001, 0.002)[number % 3])
-
-    with watched(path) as writers:
-        thread = threading.Thread(target=write)
-        thread.start()
-        whole, ends = 0, time.monotonic() + 2
-        try:
-            while time.monotonic() < ends:
-                with suppress(Unfinished):
-                    octets = writers.read(path)
-                    assert (50_002, b"<", b">") == (len(octets), octets[:1], octets[-1:])
-                    assert 1 == len(set(octets[1:-1])), "two states in one reading"
-                    whole += 1
-        finally:
-            may_end.set()
-            thread.join()
-    assert whole > 5
-
-
 def test_who_writes_without_end_is_kept_off_for_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writers_module, "OPEN_PATIENCE_S", 0.2)
     path = tmp_path / "a"
