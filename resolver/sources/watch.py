@@ -35,7 +35,7 @@ LATEST_S = 0.15
 """When they are read at the latest, should the events never stop."""
 APART_S = 0.06
 """Complete files are told of at once, but not sooner than that after the last time."""
-SHARE, REST_S = 3, 0.25
+SHARE, REST_S = 16, 0.12
 """Nor is more than one part in so many of the time spent on reading them, where that takes no longer rest than that."""
 UNCLOSED_S = 0.6
 """When files are looked at that were written to and stay open: their writer may never close them."""
