@@ -169,8 +169,43 @@ typedef struct {
     PyObject *whole, *below; /* names as they are; names without the suffix */
 } Denial;
 
+/* Where names are, in the order in which they are looked for. */
+typedef struct {
+    const uint8_t *suffix; /* only names below it are, without it; NULL: names as they stand */
+    PyObject *names;       /* a dictionary; NULL: Python has to decide about everything at or below the suffix */
+    uint32_t ttl;          /* of what says nothing else */
+    uint16_t suffix_size;
+    uint8_t kind;
+} Step;
+
+/* Kinds of steps: Python has to decide about these names, or what their values are. */
+enum { ASIDE = 0, ENDPOINT = 1, HOSTS = 2, KINDS = 3, OF_SUFFIX = 4 /* the SOA is the suffix's, not the name's */ };
+
+/* What is said of one type. */
+typedef struct {
+    Entry *entry;      /* filled in anew for each name */
+    PyObject *class;   /* of the addresses that are its records; NULL: there are none, whoever is asked for */
+    unsigned octets;   /* of such an address */
+} Said;
+
+enum { MAX_SAID = 4, MAX_TAIL = 64, MAX_BODY = 12 + MAX_NAME + MAX_TAIL, FIXED = 12, FEW = 8 };
+
+/* Names whose replies are made here, out of what Python has about each. */
+typedef struct {
+    Said said[MAX_SAID];
+    size_t types, many;
+    PyObject *steps, *answers; /* what all of it is borrowed from */
+    int joins;                 /* steps of the same suffix all have a say */
+    uint8_t negative[8];       /* type, class and TTL of the SOA */
+    uint8_t tail[MAX_TAIL];    /* what stands in it behind the first name */
+    size_t tail_size;
+    unsigned turn;
+    Step step[];
+} Known;
+
 typedef struct {
     PyObject_HEAD
+    Known *known;
     Denial *denials;
     size_t denied;
     Entry **buckets, **ring;
@@ -232,6 +267,153 @@ static Entry *deny(Table *table, const Question *asked) {
         }
     }
     return NULL;
+}
+
+static PyObject *word_addresses, *word_address, *word_ttl, *word_number;
+
+static int is_label(const uint8_t *name, size_t at) {
+    size_t begin = 0;
+    while (begin < at) begin += 1u + name[begin];
+    return begin == at;
+}
+
+/* The octets of an address, which has its number in an attribute. */
+static int octets_of(PyObject *address, unsigned octets, uint8_t *to) {
+    PyObject *number = PyObject_GetAttr(address, word_number), *shift = NULL, *upper = NULL;
+    if (number && octets == 4) {
+        unsigned long value = PyLong_AsUnsignedLong(number);
+        put16(to, (unsigned)(value >> 16) & 0xFFFF);
+        put16(to + 2, (unsigned)value & 0xFFFF);
+    } else if (number && (shift = PyLong_FromLong(64)) && (upper = PyNumber_Rshift(number, shift))) {
+        unsigned long long parts[2] = {PyLong_AsUnsignedLongLong(upper), PyLong_AsUnsignedLongLongMask(number)};
+        for (unsigned n = 0; n < 16; n++) to[n] = (uint8_t)(parts[n / 8] >> (56 - 8 * (n % 8)));
+    }
+    Py_XDECREF(upper);
+    Py_XDECREF(shift);
+    Py_XDECREF(number);
+    return !PyErr_Occurred();
+}
+
+/* Whether an address is for Python to judge; counts it, and has its octets, when it is of the wanted class. */
+static int take_address(const Known *known, const Said *said, PyObject *address, unsigned *found, uint8_t *to) {
+    for (size_t n = 0; n < known->types; n++) {
+        if (!known->said[n].class || (PyObject *)Py_TYPE(address) != known->said[n].class) continue;
+        if (&known->said[n] != said) return 1;
+        return !(*found)++ && octets_of(address, said->octets, to);
+    }
+    return 0;
+}
+
+/* What one endpoint, or a few lines of a hosts file, say: how many addresses, 0 or 1, or -1 for Python to judge. */
+static int take_value(const Known *known, const Said *said, const Step *step, PyObject *value, uint32_t *ttl,
+                      uint8_t *to) {
+    unsigned found = 0;
+    Py_ssize_t many = PyTuple_Check(value) ? PyTuple_Size(value) : 0;
+    int is_host = step->kind % OF_SUFFIX == HOSTS, is_good = many > 0 && many <= (is_host ? FEW : 1);
+    *ttl = step->ttl;
+    for (Py_ssize_t n = 0; is_good && n < many; n++) {
+        PyObject *one = PyTuple_GetItem(value, n);
+        PyObject *has = PyObject_GetAttr(one, is_host ? word_address : word_addresses);
+        if (is_host) {
+            is_good = has && take_address(known, said, has, &found, to);
+        } else {
+            PyObject *own = has && PyTuple_Check(has) ? PyObject_GetAttr(one, word_ttl) : NULL;
+            is_good = own && PyTuple_Size(has) <= FEW;
+            for (Py_ssize_t k = is_good ? PyTuple_Size(has) : 0; is_good && k-- > 0;)
+                is_good = take_address(known, said, PyTuple_GetItem(has, k), &found, to);
+            if (is_good && own != Py_None) {
+                unsigned long seconds = PyLong_AsUnsignedLong(own);
+                is_good = !PyErr_Occurred() && seconds <= 0x7FFFFFFF;
+                *ttl = (uint32_t)seconds;
+            }
+            Py_XDECREF(own);
+        }
+        Py_XDECREF(has);
+    }
+    if (PyErr_Occurred()) {
+        PyErr_Clear(); /* Python meets it, too */
+        return -1;
+    }
+    return is_good ? (int)found : -1;
+}
+
+/* Make the body: the one record, or that there is none of this type. 0: Python has to do so. */
+static int fill(const Known *known, const Said *said, const Step *step, PyObject *value, const Question *asked,
+                const uint8_t *query) {
+    uint8_t octets[16], *to;
+    uint32_t ttl;
+    int found = take_value(known, said, step, value, &ttl, octets);
+    if (found < 0) return 0;
+    Entry *entry = said->entry;
+    size_t owner = 0, size = asked->name_size;
+    entry->hash = asked->hash;
+    entry->name_size = asked->name_size;
+    memcpy(name_of(entry), asked->name, asked->name_size);
+    to = bodies_of(entry);
+    entry->counts[1] = (uint8_t)found;
+    entry->counts[3] = (uint8_t)!found;
+    if (found) {
+        put16(to + 2, asked->type);
+        put16(to + 4, 1);
+        put16(to + 6, ttl >> 16);
+        put16(to + 8, ttl & 0xFFFF);
+        memcpy(to + FIXED, octets, said->octets);
+        size = said->octets;
+    } else {
+        if (step->kind & OF_SUFFIX) {
+            owner = (size_t)(asked->name_size - step->suffix_size);
+            size = step->suffix_size;
+            if (memcmp(query + HEADER + owner, step->suffix, size)) return 0; /* it is not as it is written there */
+        }
+        memcpy(to + 2, known->negative, sizeof known->negative);
+        memcpy(to + FIXED, query + HEADER + owner, size);
+        memcpy(to + FIXED + size, known->tail, known->tail_size);
+        size += known->tail_size;
+    }
+    put16(to, 0xC000u | (unsigned)(HEADER + owner));
+    put16(to + 10, (unsigned)size);
+    entry->data[1] = (uint32_t)(FIXED + size);
+    return 1;
+}
+
+/* The reply about a name that Python has something simple about. */
+static Entry *know(Table *table, const Question *asked, const uint8_t *query) {
+    const Known *known = table->known;
+    if (!known || !asked->name[0] || asked->name[1] == '_') return NULL;
+    const Said *said = known->said;
+    while (said < known->said + known->types && said->entry->type != asked->type) said++;
+    if (said == known->said + known->types) return NULL;
+    PyObject *key = NULL, *value = NULL;
+    size_t key_cut = 0;
+    const Step *step = known->step, *found = NULL;
+    for (; step < known->step + known->many; step++) {
+        size_t cut = asked->name_size;
+        if (step->suffix) {
+            if (step->suffix_size > cut) continue;
+            cut -= step->suffix_size;
+            if (memcmp(asked->name + cut, step->suffix, step->suffix_size) || !is_label(asked->name, cut)) continue;
+            if (!cut && step->names) continue;
+        }
+        if (!step->names || (found && step->kind % OF_SUFFIX == HOSTS)) break;
+        if (!key || key_cut != cut) {
+            uint8_t head[MAX_NAME + 1];
+            memcpy(head, asked->name, cut);
+            head[cut] = 0; /* the name as it stands ends so already */
+            Py_XDECREF(key);
+            key = PyBytes_FromStringAndSize((char *)head, (Py_ssize_t)(step->suffix ? cut + 1 : cut));
+            key_cut = cut;
+        }
+        PyObject *has = key ? PyDict_GetItemWithError(step->names, key) : NULL;
+        if (!has && key && !PyErr_Occurred()) continue;
+        int is_clear = has && step->kind != ASIDE && !found;
+        found = is_clear ? step : NULL;
+        value = has;
+        if (!is_clear || !known->joins) break;
+    }
+    Entry *entry = found && fill(known, said, found, value, asked, query) ? said->entry : NULL;
+    Py_XDECREF(key);
+    if (PyErr_Occurred()) PyErr_Clear(); /* out of memory: Python meets it, too */
+    return entry;
 }
 
 /* Write the reply to a query; its size, or 0 when the client does not take so much. `to` has `room` octets. */
@@ -347,9 +529,18 @@ static PyObject *table_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObje
     return (PyObject *)table;
 }
 
+static void free_known(Known *known) {
+    if (!known) return;
+    for (size_t n = 0; n < known->types; n++) free_entry(known->said[n].entry);
+    Py_DECREF(known->steps);
+    Py_DECREF(known->answers);
+    PyMem_Free(known);
+}
+
 static void table_dealloc(PyObject *self) {
     Table *table = (Table *)self;
     PyTypeObject *type = Py_TYPE(self);
+    free_known(table->known);
     for (size_t n = 0; n < table->count; n++) free_entry(table->ring[n]);
     for (size_t n = 0; n < table->denied; n++) {
         free_entry(table->denials[n].entry);
@@ -501,6 +692,89 @@ static PyObject *table_deny(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* Take over what is said of each type; the entries have room for any name. */
+static int take_answers(Known *known, const char *flags) {
+    for (Py_ssize_t n = 0; n < PyTuple_Size(known->answers); n++) {
+        Said *said = &known->said[n];
+        PyObject *class, *label;
+        int type;
+        unsigned octets;
+        if (!PyArg_ParseTuple(PyTuple_GetItem(known->answers, n), "iOIO", &type, &class, &octets, &label)) return 0;
+        if (class != Py_None && octets != 4 && octets != 16) return 0;
+        said->class = class == Py_None ? NULL : class;
+        said->octets = octets;
+        said->entry = PyMem_Calloc(1, sizeof(Entry) + 2 * sizeof(uint32_t) + MAX_NAME + MAX_BODY);
+        if (!said->entry) return PyErr_NoMemory() != NULL;
+        known->types++;
+        said->entry->label = Py_NewRef(label);
+        said->entry->variants = 1;
+        said->entry->type = (uint16_t)type;
+        memcpy(said->entry->flags, flags, 2);
+    }
+    return 1;
+}
+
+static int take_steps(Known *known) {
+    for (Py_ssize_t n = 0; n < PyTuple_Size(known->steps); n++) {
+        Step *step = &known->step[n];
+        const char *suffix;
+        Py_ssize_t size;
+        PyObject *names;
+        unsigned long ttl;
+        int kind;
+        uint8_t folded[MAX_NAME];
+        if (!PyArg_ParseTuple(PyTuple_GetItem(known->steps, n), "z#Oik", &suffix, &size, &names, &kind, &ttl)) return 0;
+        if (suffix && (size <= 0 || fold_name((const uint8_t *)suffix, (size_t)size, folded) != (unsigned)size ||
+                       memcmp(suffix, folded, (size_t)size)))
+            return 0;
+        if (kind < 0 || kind % OF_SUFFIX >= KINDS || kind > OF_SUFFIX + HOSTS || ((kind & OF_SUFFIX) && !suffix)) return 0;
+        if (names == Py_None ? kind != ASIDE || !suffix : !PyDict_Check(names)) return 0;
+        *step = (Step){(const uint8_t *)suffix, names == Py_None ? NULL : names, (uint32_t)ttl, (uint16_t)size, (uint8_t)kind};
+    }
+    return 1;
+}
+
+PyDoc_STRVAR(know_doc, "put_known(answers, flags, negative, tail, joins, steps)\n\n"
+                       "Have replies made out of the dictionaries of the steps, in whose order names are looked for. Each is a\n"
+                       "tuple: the suffix behind the names that are there, or None; the dictionary, or None for what Python\n"
+                       "has to decide; the kind; the TTL. Answers: type, class of the addresses or None, their octets, label.");
+
+static PyObject *table_know(PyObject *self, PyObject *args) {
+    Table *table = (Table *)self;
+    const char *flags, *negative, *tail;
+    Py_ssize_t flags_size, negative_size, tail_size;
+    int joins;
+    PyObject *answers, *steps;
+    if (!PyArg_ParseTuple(args, "O!y#y#y#pO!", &PyTuple_Type, &answers, &flags, &flags_size, &negative, &negative_size,
+                          &tail, &tail_size, &joins, &PyTuple_Type, &steps))
+        return NULL;
+    size_t many = (size_t)PyTuple_Size(steps);
+    Known *known = PyMem_Calloc(1, sizeof *known + many * sizeof(Step));
+    if (!known) return PyErr_NoMemory();
+    known->steps = Py_NewRef(steps);
+    known->answers = Py_NewRef(answers);
+    known->many = many;
+    known->joins = joins;
+    int is_good = flags_size == 2 && negative_size == (Py_ssize_t)sizeof known->negative && tail_size <= MAX_TAIL &&
+                  PyTuple_Size(answers) <= MAX_SAID && take_answers(known, flags) && take_steps(known);
+    if (!is_good) {
+        free_known(known);
+        if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "not what the lane can know");
+        return NULL;
+    }
+    memcpy(known->negative, negative, sizeof known->negative);
+    memcpy(known->tail, tail, (size_t)tail_size);
+    known->tail_size = (size_t)tail_size;
+    Known *former = table->known;
+    table->known = known;
+    if (former) { /* its hits */
+        for (size_t n = 0; n < former->types; n++)
+            if (retire(table, former->said[n].entry->label, former->said[n].entry->hits)) PyErr_Clear();
+        free_known(former);
+    }
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(drop_doc, "drop(name): forget every reply about a folded name.");
 
 static PyObject *table_drop(PyObject *self, PyObject *name) {
@@ -535,6 +809,7 @@ static PyObject *table_find(PyObject *self, PyObject *args) {
     size_t limit = room > 0 ? (size_t)room : asked.limit;
     int64_t now = now_ns();
     Entry *entry = find((Table *)self, &asked, now);
+    if (!entry) entry = know((Table *)self, &asked, (const uint8_t *)query);
     if (!entry) entry = deny((Table *)self, &asked);
     size_t made =
         entry ? reply_to(entry, (const uint8_t *)query, &asked, now, reply, limit < sizeof reply ? limit : sizeof reply)
@@ -558,6 +833,12 @@ static PyObject *table_take_hits(PyObject *self, PyObject *Py_UNUSED(none)) {
         entry->hits = 0;
         if (retire(table, entry->label, hits)) return NULL;
     }
+    for (size_t n = 0; table->known && n < table->known->types; n++) {
+        Entry *entry = table->known->said[n].entry;
+        uint64_t hits = entry->hits;
+        entry->hits = 0;
+        if (retire(table, entry->label, hits)) return NULL;
+    }
     PyObject *items = PyDict_Items(table->retired);
     if (items) PyDict_Clear(table->retired);
     return items;
@@ -572,6 +853,7 @@ static PyObject *table_octets(PyObject *self, void *Py_UNUSED(closure)) {
 static PyMethodDef table_methods[] = {
     {"put", table_put, METH_VARARGS, put_doc},
     {"put_denial", table_deny, METH_VARARGS, deny_doc},
+    {"put_known", table_know, METH_VARARGS, know_doc},
     {"drop", table_drop, METH_O, drop_doc},
     {"drop_expiring", table_drop_expiring, METH_NOARGS, forget_doc},
     {"find", table_find, METH_VARARGS, find_doc},
@@ -766,6 +1048,7 @@ static int answer(Loop *loop, int count, int64_t now) {
         if (client && read_query(received[n], in[n].msg_len, &asked)) {
             Entry *entry = find(client->table, &asked, now);
             if (!entry && client->passing) entry = find(client->passing, &asked, now);
+            if (!entry) entry = know(client->table, &asked, received[n]);
             if (!entry) entry = deny(client->table, &asked);
             if (entry) size = reply_to(entry, received[n], &asked, now, to, asked.limit);
         }
@@ -1140,6 +1423,11 @@ PyMODINIT_FUNC PyInit__lane(void) {
     PyObject *waiters = loops ? PyType_FromSpec(&waiter_spec) : NULL;
     table_type = (PyTypeObject *)tables;
     loop_type = (PyTypeObject *)loops;
+    word_addresses = PyUnicode_InternFromString("addresses");
+    word_address = PyUnicode_InternFromString("address");
+    word_ttl = PyUnicode_InternFromString("ttl");
+    word_number = PyUnicode_InternFromString("_ip"); /* int() of an address would run Python's own code, and other threads */
+    if (!word_addresses || !word_address || !word_ttl || !word_number) Py_CLEAR(waiters);
     if (!waiters || PyModule_AddObjectRef(module, "Table", tables) || PyModule_AddObjectRef(module, "Loop", loops) ||
         PyModule_AddObjectRef(module, "Waiter", waiters)) {
         Py_XDECREF(module);

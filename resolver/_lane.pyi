@@ -31,6 +31,16 @@ class Table:
         below: dict[Any, Any],
         /,
     ) -> None: ...
+    def put_known(
+        self,
+        answers: tuple[tuple[int, type | None, int, Hashable], ...],
+        flags: bytes,
+        negative: bytes,
+        tail: bytes,
+        joins: bool,
+        steps: tuple[tuple[bytes | None, dict[Any, Any] | None, int, int], ...],
+        /,
+    ) -> None: ...
     def drop(self, name: bytes, /) -> None: ...
     def drop_expiring(self) -> None: ...
     def find(self, query: bytes, room: int, /) -> bytes | None: ...

@@ -29,6 +29,7 @@ from resolver.forward.upstreams import Upstream
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.closed import closed_below
 from resolver.pipeline.outcome import Decision, Forward, Reply
+from resolver.pipeline.plain import plain_in
 from resolver.pipeline.stages import kept_inside
 from resolver.server import chase
 from resolver.server.neighbours import Neighbours, is_link_local
@@ -290,6 +291,8 @@ class Responder:
 
     def _reply(self, query: Query, outcome: Reply, stage: str, view: View, transport: int) -> bytes:
         limit = _limit(query, transport)
+        if view.ready[transport].wants_known() and (known := plain_in(self._state.chain, view)) is not None:
+            view.ready[transport].know(known)
         if not outcome.keep:
             if outcome.below is not None and view.ready[transport].wants_denial(outcome.below, query.qtype):
                 self._deny(query, outcome.answer, outcome.below, stage, view, transport)

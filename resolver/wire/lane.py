@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Hashable
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from resolver._lane import Table
-from resolver.wire.constants import AAAA, AD, CD, CLASS_IN, HTTPS, OPT, QR, RA, RD, TC, A
-from resolver.wire.name import WireName
+from resolver.wire.constants import AAAA, AD, CD, CLASS_IN, HTTPS, NOERROR, OPT, QR, RA, RD, SOA, TC, A
+from resolver.wire.known import Known
+from resolver.wire.name import ROOT, WireName
 from resolver.wire.query import Query
 from resolver.wire.ready import OPT_SIZE, Label, Names, turned
 from resolver.wire.records import walk
 from resolver.wire.reply import Answer, Packed
+from resolver.wire.rrset import soa_rrset
 
 _RECORD = struct.Struct("!HHIH")
 _DENIED_TYPES = frozenset((A, AAAA, HTTPS))
 """What stub resolvers and browsers ask about names that do not exist; each type is counted by itself."""
+_RECORDS: dict[int, tuple[type | None, int]] = {A: (IPv4Address, 4), AAAA: (IPv6Address, 16), HTTPS: (None, 0)}
+"""What stub resolvers and browsers ask about names that do: the class of the addresses that answer it, their octets."""
 _COUNTS = struct.Struct("!HHH")
 _TTL_BEFORE_RDATA = 6
 _TC_OCTET = TC >> 8
@@ -28,12 +33,13 @@ _EXACT, _WITH_RD, _WITH_CD, _WITH_AD, _WITH_EDNS, _WITH_DO = (1 << bit for bit i
 class LaneTable(Table):
     """A `ReadyTable` of the compiled lane."""
 
-    __slots__ = ("__weakref__", "_denied", "_room")
+    __slots__ = ("__weakref__", "_denied", "_is_told", "_room")
 
     def __init__(self, room: int) -> None:
         """``room`` is what the transport carries in octets; 0 for UDP, where each query tells."""
         self._room = room
         self._denied: set[tuple[WireName, int]] = set()
+        self._is_told = False
 
     def add(self, query: Query, packed: Packed, turn: int, label: Label) -> None:
         """As `ReadyTable.add`. A reply that leaves something out is not what a client with more room gets."""
@@ -98,6 +104,23 @@ class LaneTable(Table):
         body = soa.owner + _RECORD.pack(soa.rtype, CLASS_IN, soa.ttl, len(rdata)) + rdata
         self.put_denial(
             suffix, label[0], (QR | RA | answer.rcode).to_bytes(2, "big"), b"\0\0\0\1\0\0", (body,), label, whole, below
+        )
+
+    def wants_known(self) -> bool:
+        """As `ReadyTable.wants_known`."""
+        wanted, self._is_told = not self._is_told, True
+        return wanted
+
+    def know(self, known: Known) -> None:
+        """As `ReadyTable.know`."""
+        soa = soa_rrset(ROOT, known.serial, known.negative_ttl)
+        self.put_known(
+            tuple((qtype, *_RECORDS[qtype], (qtype, NOERROR, known.stage)) for qtype in _RECORDS),
+            (QR | RA).to_bytes(2, "big"),
+            _RECORD.pack(SOA, CLASS_IN, known.negative_ttl, 0)[:-2],
+            soa.rdatas[0][len(ROOT) :],
+            known.joins,
+            known.steps,
         )
 
     def look_up(self, wire: bytes) -> bytes | None:

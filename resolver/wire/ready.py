@@ -18,6 +18,7 @@ from resolver.wire.name import WireName
 from resolver.wire.query import Query
 
 if TYPE_CHECKING:
+    from resolver.wire.known import Known
     from resolver.wire.reply import Answer, Packed
 
 MAX_ENTRIES = 8192
@@ -53,6 +54,12 @@ class ReadyTable(Protocol):
 
         It is not for names that are in ``whole``, nor for those that without the suffix are in ``below``.
         """
+
+    def wants_known(self) -> bool:
+        """Whether it can use a `know`; says so once."""
+
+    def know(self, known: Known) -> None:
+        """Make the replies about plain names from now on."""
 
     def drop(self, name: WireName, /) -> None:
         """Forget every reply about a folded name."""
@@ -137,6 +144,13 @@ class PlainTable(dict[bytes, Ready]):
         return False
 
     def deny(self, suffix: WireName, label: Label, answer: Answer, whole: Names, below: dict[Any, Any]) -> None:
+        """Not wanted."""
+
+    def wants_known(self) -> bool:
+        """No."""
+        return False
+
+    def know(self, known: Known) -> None:
         """Not wanted."""
 
     def take_hits(self) -> Iterable[tuple[Label, int]]:

@@ -105,6 +105,14 @@ def test_it_leaves_no_memory_behind() -> None:
             name = f"name-{number % 50}".encode()
             table.put(bytes([len(name)]) + name + b"\0", 1, 0, b"\0\0", bytes(6), (b"x",), label, (), 0, 0)
         assert len(table) == 50
+        told = (((1, None, 0, label),), b"\0\0", bytes(8), b"", False)
+        with pytest.raises(ValueError, match="know"):
+            table.put_known(*told, ((b"", {}, 1, 0),))
+        for kind in (1, 2):
+            held: dict[bytes, object] = {b"\2up\0": (label,)}
+            table.put_known(*told, ((None, held, kind, 0),))
+            assert table.look_up(bytes.fromhex("beef01000001000000000000") + b"\2up\0\0\1\0\1") is None
+        del told, held
         table.drop(b"\6name-1\0")
         assert table.take_hits() == []
     del table

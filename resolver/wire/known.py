@@ -1,0 +1,44 @@
+"""What is to be said of names that are known, so that their replies can be made where their queries are received.
+
+A reply about one address differs from another's in nothing but its octets. So the lane need not be handed each reply:
+it is told once for a view in which dictionaries names are looked for, and makes the reply from what it finds there. It
+is Python that decides what is plain enough for that (pipeline/plain.py, docs/adr/0023).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from resolver.wire.name import WireName
+
+ASIDE, ENDPOINTS, HOSTS = range(3)
+"""What a step's names are: to be left to the pipeline; tuples of things with ``addresses`` and ``ttl``, of which one
+alone is plain; tuples of things with one ``address`` each."""
+OF_SUFFIX = 4
+"""Added to that where the SOA of a negative answer is the suffix's, not the name's own."""
+
+
+class Step(NamedTuple):
+    """Where names are looked for."""
+
+    suffix: WireName | None
+    """Folded; the names are there without it. None: as they stand."""
+    names: dict[Any, Any] | None
+    """By folded name. None: what is at or below the suffix is left to the pipeline."""
+    kind: int
+    ttl: int
+    """Seconds, where what is found there says nothing else."""
+
+
+class Known(NamedTuple):
+    """The names of a view that have a plain answer."""
+
+    steps: tuple[Step, ...]
+    """The first one that has a name counts."""
+    joins: bool
+    """True: a name that several steps have is not plain."""
+    stage: str
+    """Whose answers they are, for the counters."""
+    serial: int
+    negative_ttl: int
+    """Seconds."""
