@@ -9,11 +9,8 @@ import select
 import socket
 import sys
 import time
-<<<<<<< HEAD
 from collections.abc import Iterator
-=======
 from ipaddress import IPv4Address, IPv6Address
->>>>>>> a405ba7 (Answer plain names out of the registry's dictionaries in the compiled lane)
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -156,13 +153,9 @@ def main(path: str, corpus: str, seconds: str, seed: str) -> None:
     for client, listener, address in zip(clients, listeners, ("127.0.0.1", "::1"), strict=True):
         client.connect((address, listener.getsockname()[1]))
         client.setblocking(False)
-<<<<<<< HEAD
     refreshed: list[object] = []
-    answered = missed = observed = 0
-=======
-    answered = missed = known = 0
+    answered = missed = observed = known = 0
     dictionaries: list[dict[bytes, Any]] = [{} for _ in range(4)]
->>>>>>> a405ba7 (Answer plain names out of the registry's dictionaries in the compiled lane)
     ends = time.monotonic() + float(seconds)
     while time.monotonic() < ends:
         table = chance.choice(tables)
@@ -212,11 +205,8 @@ def main(path: str, corpus: str, seconds: str, seed: str) -> None:
                 tables[chance.randrange(3)] = lane.Table()
     assert answered
     assert missed
-<<<<<<< HEAD
     assert answered == observed
-=======
     assert known
->>>>>>> a405ba7 (Answer plain names out of the registry's dictionaries in the compiled lane)
     sys.stdout.write(f"answered {answered}, passed on {missed}\n")
 
 
