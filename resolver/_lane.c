@@ -190,6 +190,7 @@ typedef struct {
 
 enum { MAX_SAID = 4, MAX_TAIL = 64, MAX_BODY = 12 + MAX_NAME + MAX_TAIL, FIXED = 12, FEW = 8 };
 
+
 /* Names whose replies are made here, out of what Python has about each. */
 typedef struct {
     Said said[MAX_SAID];
@@ -199,7 +200,6 @@ typedef struct {
     uint8_t negative[8];       /* type, class and TTL of the SOA */
     uint8_t tail[MAX_TAIL];    /* what stands in it behind the first name */
     size_t tail_size;
-    unsigned turn;
     Step step[];
 } Known;
 
@@ -267,6 +267,82 @@ static Entry *deny(Table *table, const Question *asked) {
         }
     }
     return NULL;
+}
+
+static int retire(Table *table, PyObject *label, uint64_t hits) {
+    if (!hits) return 0;
+    PyObject *known = PyDict_GetItemWithError(table->retired, label);
+    if (!known && PyErr_Occurred()) return -1;
+    unsigned long long sum = known ? PyLong_AsUnsignedLongLong(known) : 0;
+    PyObject *total = PyLong_FromUnsignedLongLong(sum + hits);
+    int failed = !total || PyDict_SetItem(table->retired, label, total);
+    Py_XDECREF(total);
+    return failed ? -1 : 0;
+}
+
+static void free_entry(Entry *entry) {
+    Py_DECREF(entry->label);
+    PyMem_Free(entry);
+}
+
+static int drop(Table *table, Entry *entry) {
+    Entry **link = &table->buckets[entry->hash & table->mask];
+    while (*link != entry) link = &(*link)->next;
+    *link = entry->next;
+    Entry *last = table->ring[--table->count];
+    table->ring[last->index = entry->index] = last;
+    table->octets -= entry->size;
+    all_octets -= entry->size;
+    int failed = retire(table, entry->label, entry->hits);
+    free_entry(entry);
+    return failed;
+}
+
+/* Make room by the clock algorithm: what was asked for since the hand came by last is passed over once. */
+static int shrink(Table *table, size_t wanted) {
+    while (all_octets + wanted > all_most && table->octets + wanted > FLOOR && table->count) {
+        if (table->hand >= table->count) table->hand = 0;
+        Entry *entry = table->ring[table->hand];
+        if (entry->is_used) {
+            entry->is_used = 0;
+            table->hand++;
+        } else if (drop(table, entry)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int grow(Table *table) {
+    if (table->count < table->room) return 0;
+    size_t room = table->room ? 2 * table->room : 16;
+    Entry **ring = PyMem_Realloc(table->ring, room * sizeof *ring);
+    if (ring) table->ring = ring;
+    Entry **buckets = ring ? PyMem_Calloc(room, sizeof *buckets) : NULL;
+    if (!buckets) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    PyMem_Free(table->buckets);
+    table->buckets = buckets;
+    table->room = room;
+    table->mask = room - 1;
+    for (size_t n = 0; n < table->count; n++) {
+        Entry *entry = ring[n];
+        entry->next = buckets[entry->hash & table->mask];
+        buckets[entry->hash & table->mask] = entry;
+    }
+    return 0;
+}
+
+/* Take an entry in, for which there is room. */
+static void enter(Table *table, Entry *entry) {
+    table->octets += entry->size;
+    all_octets += entry->size;
+    entry->index = (uint32_t)table->count;
+    table->ring[table->count++] = entry;
+    entry->next = table->buckets[entry->hash & table->mask];
+    table->buckets[entry->hash & table->mask] = entry;
 }
 
 static PyObject *word_addresses, *word_address, *word_ttl, *word_number;
@@ -376,6 +452,21 @@ static int fill(const Known *known, const Said *said, const Step *step, PyObject
     return 1;
 }
 
+/* Keep a reply that was filled in: it is found sooner than what is spread over the registry's many objects. */
+static void keep(Table *table, const Entry *filled) {
+    size_t size = sizeof(Entry) + 2 * sizeof(uint32_t) + filled->name_size + filled->data[1];
+    Entry *entry = shrink(table, size) || grow(table) ? NULL : PyMem_Malloc(size);
+    if (!entry) {
+        PyErr_Clear();
+        return;
+    }
+    memcpy(entry, filled, size);
+    Py_INCREF(entry->label);
+    entry->size = (uint32_t)size;
+    entry->hits = entry->is_used = 0;
+    enter(table, entry);
+}
+
 /* The reply about a name that Python has something simple about. */
 static Entry *know(Table *table, const Question *asked, const uint8_t *query) {
     const Known *known = table->known;
@@ -413,6 +504,7 @@ static Entry *know(Table *table, const Question *asked, const uint8_t *query) {
     Entry *entry = found && fill(known, said, found, value, asked, query) ? said->entry : NULL;
     Py_XDECREF(key);
     if (PyErr_Occurred()) PyErr_Clear(); /* out of memory: Python meets it, too */
+    if (entry) keep(table, entry);
     return entry;
 }
 
@@ -453,72 +545,6 @@ static size_t reply_to(Entry *entry, const uint8_t *query, const Question *asked
     entry->is_used = 1;
     entry->hits++;
     return size;
-}
-
-static int retire(Table *table, PyObject *label, uint64_t hits) {
-    if (!hits) return 0;
-    PyObject *known = PyDict_GetItemWithError(table->retired, label);
-    if (!known && PyErr_Occurred()) return -1;
-    unsigned long long sum = known ? PyLong_AsUnsignedLongLong(known) : 0;
-    PyObject *total = PyLong_FromUnsignedLongLong(sum + hits);
-    int failed = !total || PyDict_SetItem(table->retired, label, total);
-    Py_XDECREF(total);
-    return failed ? -1 : 0;
-}
-
-static void free_entry(Entry *entry) {
-    Py_DECREF(entry->label);
-    PyMem_Free(entry);
-}
-
-static int drop(Table *table, Entry *entry) {
-    Entry **link = &table->buckets[entry->hash & table->mask];
-    while (*link != entry) link = &(*link)->next;
-    *link = entry->next;
-    Entry *last = table->ring[--table->count];
-    table->ring[last->index = entry->index] = last;
-    table->octets -= entry->size;
-    all_octets -= entry->size;
-    int failed = retire(table, entry->label, entry->hits);
-    free_entry(entry);
-    return failed;
-}
-
-/* Make room by the clock algorithm: what was asked for since the hand came by last is passed over once. */
-static int shrink(Table *table, size_t wanted) {
-    while (all_octets + wanted > all_most && table->octets + wanted > FLOOR && table->count) {
-        if (table->hand >= table->count) table->hand = 0;
-        Entry *entry = table->ring[table->hand];
-        if (entry->is_used) {
-            entry->is_used = 0;
-            table->hand++;
-        } else if (drop(table, entry)) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
-static int grow(Table *table) {
-    if (table->count < table->room) return 0;
-    size_t room = table->room ? 2 * table->room : 16;
-    Entry **ring = PyMem_Realloc(table->ring, room * sizeof *ring);
-    if (ring) table->ring = ring;
-    Entry **buckets = ring ? PyMem_Calloc(room, sizeof *buckets) : NULL;
-    if (!buckets) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    PyMem_Free(table->buckets);
-    table->buckets = buckets;
-    table->room = room;
-    table->mask = room - 1;
-    for (size_t n = 0; n < table->count; n++) {
-        Entry *entry = ring[n];
-        entry->next = buckets[entry->hash & table->mask];
-        buckets[entry->hash & table->mask] = entry;
-    }
-    return 0;
 }
 
 static PyObject *table_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs)) {
@@ -644,18 +670,13 @@ static PyObject *table_put(PyObject *self, PyObject *args) {
     if (shrink(table, size) || grow(table)) return NULL;
     Entry *entry = new_entry(size, name, name_size, bodies, ttls, label);
     if (!entry) return NULL;
-    table->octets += size;
-    all_octets += size;
     entry->stored_ns = stored_ns;
     entry->expires_ns = expires_ns;
     entry->type = (uint16_t)type;
     entry->asks = (uint8_t)asks;
     memcpy(entry->flags, flags, 2);
     memcpy(entry->counts, counts, 6);
-    entry->index = (uint32_t)table->count;
-    table->ring[table->count++] = entry;
-    entry->next = table->buckets[entry->hash & table->mask];
-    table->buckets[entry->hash & table->mask] = entry;
+    enter(table, entry);
     Py_RETURN_TRUE;
 }
 
