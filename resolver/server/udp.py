@@ -16,7 +16,8 @@ from typing import Any
 from resolver.counters import UDP4, UDP6
 from resolver.server.neighbours import host_of, is_link_local
 from resolver.server.responder import Responder, Send
-from resolver.wire.ready import COOKIE_HEAD, COOKIE_SIZE, PlainTable
+from resolver.wire.making import COOKIE_HEAD, COOKIE_SIZE
+from resolver.wire.ready import PlainTable
 
 BATCH = 64
 """How many datagrams are answered before the loop gets its turn."""
@@ -101,6 +102,10 @@ class UdpListener:
                         send(wire[:2] + entry.next_reply(), client)
                     except OSError:
                         self._responder.stats.unsent += 1
+                    continue
+                if (reply := table.make(wire)) is not None:
+                    hits += 1
+                    self._send(client, reply)
                     continue
             at = perf_counter()
             self._handle(wire, client, partial(self._send, client))

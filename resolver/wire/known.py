@@ -7,9 +7,25 @@ is Python that decides what is plain enough for that (pipeline/plain.py, docs/ad
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import struct
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from resolver.wire.constants import AAAA, CLASS_IN, HTTPS, A
 from resolver.wire.name import WireName
+
+if TYPE_CHECKING:
+    from resolver.wire.reply import Answer
+
+Names = tuple[dict[Any, Any], ...]
+"""Dictionaries by folded name."""
+Label = tuple[int, int, str]
+"""(type, rcode, stage): what hits are counted under."""
+
+RECORDS: dict[int, tuple[type | None, int]] = {A: (IPv4Address, 4), AAAA: (IPv6Address, 16), HTTPS: (None, 0)}
+"""What stub resolvers and browsers ask about names: the class of the addresses that answer it, and their octets."""
+RECORD = struct.Struct("!HHIH")
+"""Type, class, TTL and size of the data."""
 
 ASIDE, ENDPOINTS, HOSTS = range(3)
 """What a step's names are: to be left to the pipeline; tuples of things with ``addresses`` and ``ttl``, of which one
@@ -42,3 +58,10 @@ class Known(NamedTuple):
     serial: int
     negative_ttl: int
     """Seconds."""
+
+
+def soa_record(answer: Answer) -> bytes:
+    """The one record of a negative answer, with its owner written out."""
+    (soa,) = answer.authority
+    (rdata,) = soa.rdatas
+    return bytes(soa.owner + RECORD.pack(soa.rtype, CLASS_IN, soa.ttl, len(rdata)) + rdata)

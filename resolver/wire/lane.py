@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Hashable
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from resolver._lane import Table
-from resolver.wire.constants import AAAA, AD, CD, CLASS_IN, HTTPS, NOERROR, OPT, QR, RA, RD, SOA, TC, A
-from resolver.wire.known import Known
+from resolver.wire.constants import AD, CD, CLASS_IN, NOERROR, OPT, QR, RA, RD, SOA, TC
+from resolver.wire.known import RECORD, RECORDS, Known, Label, Names, soa_record
 from resolver.wire.name import ROOT, WireName
 from resolver.wire.query import Query
-from resolver.wire.ready import OPT_SIZE, Label, Names, turned
+from resolver.wire.ready import OPT_SIZE, turned
 from resolver.wire.records import walk
 from resolver.wire.reply import Answer, Packed
 from resolver.wire.rrset import soa_rrset
 
-_RECORD = struct.Struct("!HHIH")
-_DENIED_TYPES = frozenset((A, AAAA, HTTPS))
-"""What stub resolvers and browsers ask about names that do not exist; each type is counted by itself."""
-_RECORDS: dict[int, tuple[type | None, int]] = {A: (IPv4Address, 4), AAAA: (IPv6Address, 16), HTTPS: (None, 0)}
-"""What stub resolvers and browsers ask about names that do: the class of the addresses that answer it, their octets."""
 _COUNTS = struct.Struct("!HHH")
 _TTL_BEFORE_RDATA = 6
 _TC_OCTET = TC >> 8
@@ -92,18 +86,22 @@ class LaneTable(Table):
 
     def wants_denial(self, suffix: WireName, qtype: int) -> bool:
         """As `ReadyTable.wants_denial`: for a few types."""
-        if qtype not in _DENIED_TYPES or (suffix, qtype) in self._denied:
+        if qtype not in RECORDS or (suffix, qtype) in self._denied:
             return False
         self._denied.add((suffix, qtype))
         return True
 
     def deny(self, suffix: WireName, label: Label, answer: Answer, whole: Names, below: dict[Any, Any]) -> None:
         """As `ReadyTable.deny`."""
-        (soa,) = answer.authority
-        (rdata,) = soa.rdatas
-        body = soa.owner + _RECORD.pack(soa.rtype, CLASS_IN, soa.ttl, len(rdata)) + rdata
         self.put_denial(
-            suffix, label[0], (QR | RA | answer.rcode).to_bytes(2, "big"), b"\0\0\0\1\0\0", (body,), label, whole, below
+            suffix,
+            label[0],
+            (QR | RA | answer.rcode).to_bytes(2, "big"),
+            b"\0\0\0\1\0\0",
+            (soa_record(answer),),
+            label,
+            whole,
+            below,
         )
 
     def wants_known(self) -> bool:
@@ -115,9 +113,9 @@ class LaneTable(Table):
         """As `ReadyTable.know`."""
         soa = soa_rrset(ROOT, known.serial, known.negative_ttl)
         self.put_known(
-            tuple((qtype, *_RECORDS[qtype], (qtype, NOERROR, known.stage)) for qtype in _RECORDS),
+            tuple((qtype, *RECORDS[qtype], (qtype, NOERROR, known.stage)) for qtype in RECORDS),
             (QR | RA).to_bytes(2, "big"),
-            _RECORD.pack(SOA, CLASS_IN, known.negative_ttl, 0)[:-2],
+            RECORD.pack(SOA, CLASS_IN, known.negative_ttl, 0)[:-2],
             soa.rdatas[0][len(ROOT) :],
             known.joins,
             known.steps,

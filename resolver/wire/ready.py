@@ -13,12 +13,13 @@ from itertools import cycle, repeat
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resolver import compiled
-from resolver.wire.constants import HEADER_SIZE, MAX_MESSAGE_SIZE, MAX_NAME_SIZE
+from resolver.wire.constants import HEADER_SIZE, MAX_MESSAGE_SIZE, MAX_NAME_SIZE, NOERROR
+from resolver.wire.known import RECORDS, Known, Label, Names, soa_record
+from resolver.wire.making import COOKIE_HEAD, COOKIE_SIZE, Maker
 from resolver.wire.name import WireName
 from resolver.wire.query import Query
 
 if TYPE_CHECKING:
-    from resolver.wire.known import Known
     from resolver.wire.reply import Answer, Packed
 
 MAX_ENTRIES = 8192
@@ -26,15 +27,8 @@ MAX_KEY_SIZE = HEADER_SIZE - 2 + MAX_NAME_SIZE + 4 + 11 + 4
 """Octets; without it 8,192 queries with 64 KiB of anything behind their question would stay for ever."""
 OPT_SIZE = 11
 """Octets of an OPT without options, as the replies here have it."""
-COOKIE_SIZE = 8
-"""Octets of a client cookie (RFC 7873 4)."""
-COOKIE_HEAD = b"\0\x0a\0\x08"
-"""What stands before it: the option's code and its length."""
-
-Names = tuple[dict[Any, Any], ...]
-"""Dictionaries by folded name."""
-Label = tuple[int, int, str]
-"""(type, rcode, stage): what hits are counted under."""
+KEPT_OF = 4
+"""So many replies are made at the octets of their queries for one of them to be kept: what is asked often soon is."""
 
 
 class ReadyTable(Protocol):
@@ -87,7 +81,7 @@ class Ready:
 class PlainTable(dict[bytes, Ready]):
     """A `ReadyTable` in Python. The UDP listener looks into it by itself, and into `with_cookie` after that."""
 
-    __slots__ = ("_keys", "retired", "with_cookie")
+    __slots__ = ("_denied", "_is_told", "_keys", "_maker", "_turn", "retired", "with_cookie")
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,6 +91,10 @@ class PlainTable(dict[bytes, Ready]):
         """Entries that are gone and whose hits nobody has counted yet."""
         self._keys: dict[WireName, set[bytes]] = {}
         """Where the replies about a folded name are, in either table."""
+        self._maker = Maker()
+        self._is_told = False
+        self._denied: set[tuple[WireName, int]] = set()
+        self._turn = 0
 
     def add(self, query: Query, packed: Packed, turn: int, label: Label) -> None:
         """As `ReadyTable.add`; the oldest entry goes when there are `MAX_ENTRIES`."""
@@ -108,10 +106,7 @@ class PlainTable(dict[bytes, Ready]):
             table, key = self.with_cookie, key[:-COOKIE_SIZE]
         if len(key) > MAX_KEY_SIZE:
             return
-        if len(table) >= MAX_ENTRIES:
-            self._retire(table, next(iter(table)))
-        self._keys.setdefault(query.key, set()).add(key)
-        table[key] = Ready(turned(packed.variants, turn), label, query.key)
+        self._keep(table, key, query.key, turned(packed.variants, turn), label)
 
     def drop(self, name: WireName, /) -> None:
         """As `ReadyTable.drop`."""
@@ -135,23 +130,55 @@ class PlainTable(dict[bytes, Ready]):
         if entry is None and wire[-COOKIE_SIZE - 4 : -COOKIE_SIZE] == COOKIE_HEAD:
             entry = self.with_cookie.get(wire[2:-COOKIE_SIZE])
         if entry is None:
-            return None
+            return self.make(wire)
         entry.hits += 1
         return wire[:2] + entry.next_reply()
 
+    def make(self, wire: bytes) -> bytes | None:
+        """The whole reply to a message of which no reply is kept, where it is about a plain name; counts a hit."""
+        reply = self._maker.reply(wire)
+        if reply is not None:
+            self._turn += 1
+            if self._turn % KEPT_OF == 0:
+                self._keep_made(wire, reply)
+        return reply
+
+    def _keep_made(self, wire: bytes, reply: bytes) -> None:
+        name, label = self._maker.last
+        if label[1] != NOERROR:  # there is no end of such names
+            return
+        if wire[-COOKIE_SIZE - 4 : -COOKIE_SIZE] == COOKIE_HEAD:
+            self._keep(self.with_cookie, wire[2:-COOKIE_SIZE], name, (reply[2:],), label)
+        else:
+            self._keep(self, wire[2:], name, (reply[2:],), label)
+
+    def _keep(
+        self, table: dict[bytes, Ready], key: bytes, name: WireName, variants: tuple[bytes, ...], label: Label
+    ) -> None:
+        if len(table) >= MAX_ENTRIES:
+            self._retire(table, next(iter(table)))
+        self._keys.setdefault(name, set()).add(key)
+        table[key] = Ready(variants, label, name)
+
     def wants_denial(self, suffix: WireName, qtype: int) -> bool:
-        """No: each such name is answered by the chain."""
-        return False
+        """As `ReadyTable.wants_denial`: for a few types."""
+        if qtype not in RECORDS or (suffix, qtype) in self._denied:
+            return False
+        self._denied.add((suffix, qtype))
+        return True
 
     def deny(self, suffix: WireName, label: Label, answer: Answer, whole: Names, below: dict[Any, Any]) -> None:
-        """Not wanted."""
+        """As `ReadyTable.deny`."""
+        self._maker.deny(suffix, label, soa_record(answer), whole, below)
 
     def wants_known(self) -> bool:
-        """No."""
-        return False
+        """As `ReadyTable.wants_known`."""
+        wanted, self._is_told = not self._is_told, True
+        return wanted
 
     def know(self, known: Known) -> None:
-        """Not wanted."""
+        """As `ReadyTable.know`."""
+        self._maker.know(known)
 
     def take_hits(self) -> Iterable[tuple[Label, int]]:
         """As `ReadyTable.take_hits`."""
@@ -160,6 +187,7 @@ class PlainTable(dict[bytes, Ready]):
             if hits := entry.hits:
                 entry.hits -= hits
                 yield entry.label, hits
+        yield from self._maker.take_hits()
 
 
 def _ends_with_cookie(query: Query) -> bool:
