@@ -7,22 +7,32 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import dns.message
 import pytest
 
+from resolver.pipeline.closed import closed_below
 from resolver.pipeline.outcome import Reply
+from resolver.pipeline.plain import plain_in
+from resolver.pipeline.stages import negative
+from resolver.wire.constants import NXDOMAIN
 from resolver.wire.lane import LaneTable
+from resolver.wire.name import from_text
 from resolver.wire.query import Query, scan
-from resolver.wire.reply import pack
+from resolver.wire.ready import PlainTable
+from resolver.wire.reply import compose, pack
 from tests.fuzz.test_any_bytes import CORPUS, SECONDS, SEED, SEEDS, VIEW, mutated
-from tests.unit.asking import CHAIN
+from tests.unit.asking import CHAIN, header, opt, question, views_of
+from tests.unit.pipeline.worlds import WORLD
 from tools.compile_lane import command
 
 ROOT = Path(__file__).parent.parent.parent
 SANITIZERS = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 MAX_VARIANTS = 16
+BACKEND = from_text("backend")
+COOKIE = b"\0\x0a\0\x08cookies!"
 
 
 def replies_of_python(query: Query) -> tuple[set[bytes], LaneTable | None]:
@@ -68,6 +78,39 @@ def test_what_the_lane_says_python_says_too() -> None:
         )
         answered += 1
     assert answered > 50 * SECONDS
+
+
+@pytest.mark.parametrize("table", [LaneTable(0), PlainTable()], ids=["compiled", "python"])
+def test_what_is_made_of_the_registry_the_chain_says_too(table: LaneTable | PlainTable) -> None:
+    """To the corpus, questions about names of the registry, and mutations of all of them."""
+    chance = random.Random(SEED)
+    view = views_of(WORLD, hosts_text="192.0.2.80 printer.example.org printer\n").pinned(("backend",), None)
+    closed, known = closed_below(CHAIN, view, BACKEND), plain_in(CHAIN, view)
+    assert closed is not None
+    assert known is not None
+    table.know(known)
+    for rtype in (1, 28, 65):
+        answer = negative(NXDOMAIN, BACKEND, view)
+        table.deny(BACKEND, (rtype, NXDOMAIN, "forward"), answer, closed.whole, closed.below)
+    names = ("vault", "Safe", "db", "rich", "vault.backend", "nobody.backend", "a.b.backend", "printer", "backend")
+    ways = [header() + question(name, rtype) for name in names for rtype in ("A", "AAAA", "HTTPS")]
+    ways += [header(additionals=1) + wire[12:] + opt(rdata=rdata) for wire in ways for rdata in (b"", COOKIE)]
+    answered = Counter[int]()
+    ends = time.monotonic() + SECONDS
+    while time.monotonic() < ends:
+        wire = chance.choice(ways) if chance.randrange(2) else chance.choice(SEEDS)
+        wire = mutated(chance, wire) if chance.randrange(4) else wire
+        reply = table.look_up(wire)
+        if reply is None:
+            continue
+        query = scan(wire)
+        assert isinstance(query, Query), wire.hex()
+        outcome = CHAIN.resolve(query, view).outcome
+        assert isinstance(outcome, Reply), wire.hex()
+        said = compose(query, outcome.answer, query.udp_limit())
+        assert reply == said or read_out(reply) == read_out(said), f"{wire.hex()}\n{reply.hex()}\n{said.hex()}"
+        answered[reply[3] & 15] += 1
+    assert min(answered[0], answered[NXDOMAIN]) > 50 * SECONDS
 
 
 @pytest.mark.timeout(120)
