@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from resolver.registry.index import SubnetIndex
 from resolver.registry.model import SHORT_ID_LENGTH, Endpoint, IPNetwork, Origin, Snapshot
-from resolver.registry.table import HostTable, NetworkTable, canonical_name
+from resolver.registry.table import Holders, HostTable, NetworkTable
 from resolver.wire.name import IPAddress, WireName, fold, from_text, lineage_of
 from resolver.wire.ready import TCP_ROOM, ReadyTable, new_table
 from resolver.zones.model import ZoneSet
@@ -156,14 +156,12 @@ class View(Struct, frozen=True, eq=False):
 
     def find_address(self, address: IPAddress) -> tuple[WireName, int, Origin] | None:
         """The PTR target of an address, its TTL and where it was written; None when no endpoint of the view has it."""
-        for table in self.tables:
-            if (endpoint := table.by_address.get(address)) is not None:
-                target = canonical_name(endpoint, table.network.name)
-                return target, self.ttl_of(table, endpoint), endpoint.origin
-        if (named := self.hosts.find_address(address)) is not None:
-            target, line = named
-            return target, self.settings.ttl, line.origin
-        return None
+        return self.holders.find(address)
+
+    @property
+    def holders(self) -> Holders:
+        """Who holds which address."""
+        return Holders(self.tables, self.hosts, self.settings.ttl)
 
     def ttl_of(self, table: NetworkTable, endpoint: Endpoint) -> int:
         """The endpoint's TTL in seconds: its own, else its network's, else everybody's."""

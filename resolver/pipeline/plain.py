@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.podman import SearchDomain
-from resolver.pipeline.stages import ExtraHosts, InternalNames, RegistryNames
+from resolver.pipeline.stages import ExtraHosts, InternalNames, RegistryNames, ReverseNames
 from resolver.registry.table import HostTable, NetworkTable
 from resolver.views import View
 from resolver.wire.known import ASIDE, ENDPOINTS, HOSTS, OF_SUFFIX, Known, Step
@@ -24,7 +24,7 @@ def plain_in(chain: Chain, view: View) -> Known | None:
     if view.settings.joins_networks and any(table.has_wildcards for table in view.tables):
         return None
     steps: list[Step] = []
-    for stage in chain.stages:
+    for place, stage in enumerate(chain.stages):
         match stage:
             case ExtraHosts():
                 if view.extra_hosts:
@@ -36,7 +36,11 @@ def plain_in(chain: Chain, view: View) -> Known | None:
                 return _known(steps, view, stage.name)
             case RegistryNames():
                 steps += _steps(view, None)
-                return _known(steps, view, stage.name)
+                known = _known(steps, view, stage.name)
+                after = chain.stages[place + 1] if place + 1 < len(chain.stages) else None
+                if known is None or not isinstance(after, ReverseNames):
+                    return known
+                return known._replace(reverse_stage=after.name, holder_of=view.holders.find)
             case _:
                 return None
     return None

@@ -6,10 +6,10 @@ and told of them, on the event loop and in one go, so that no question meets a h
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from resolver.registry.change import Change
-from resolver.registry.model import Endpoint, Host, Network
+from resolver.registry.model import Endpoint, Host, Network, Origin
 from resolver.wire.constants import MAX_NAME_SIZE
 from resolver.wire.name import IPAddress, WireName, fold, from_text, key_of, parent_of, suffixes_of
 
@@ -188,6 +188,27 @@ def canonical_name(endpoint: Endpoint, network: str) -> WireName:
         except ValueError:
             continue
     return from_text(endpoint.name)
+
+
+class Holders(NamedTuple):
+    """Who holds an address, of what one view has."""
+
+    tables: tuple[NetworkTable, ...]
+    hosts: HostTable
+    ttl: int
+    """Seconds, where neither endpoint nor network says otherwise."""
+
+    def find(self, address: IPAddress) -> tuple[WireName, int, Origin] | None:
+        """The PTR target of an address, its TTL and where it was written; None when nobody has it."""
+        for table in self.tables:
+            if (endpoint := table.by_address.get(address)) is not None:
+                target = canonical_name(endpoint, table.network.name)
+                own = table.network.ttl if endpoint.ttl is None else endpoint.ttl
+                return target, self.ttl if own is None else own, endpoint.origin
+        if (named := self.hosts.find_address(address)) is not None:
+            target, line = named
+            return target, self.ttl, line.origin
+        return None
 
 
 def find_wildcard(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from functools import partial
+from time import perf_counter
 
 from resolver._lane import Loop
 from resolver.counters import BUCKETS_S
 from resolver.server.loop import LaneLoop
-from resolver.server.neighbours import is_link_local
-from resolver.server.responder import Responder
-from resolver.server.udp import MAX_CLIENTS, UdpListener, ask_for_destination
+from resolver.server.neighbours import host_of, is_link_local
+from resolver.server.responder import Responder, Send
+from resolver.server.udp import MAX_CLIENTS, Client, UdpListener, ask_for_destination
+from resolver.wire.known import REVERSE
 from resolver.wire.lane import LaneTable
 
 
@@ -66,6 +68,19 @@ class LaneUdpListener(UdpListener):
         unsent = self._lane.unsent
         stats.unsent += unsent - self._unsent
         self._unsent = unsent
+
+    def _handle(self, wire: bytes, client: Client, send: Send) -> None:
+        """As `UdpListener`; reverse names are made ready first, which the lane cannot do by itself."""
+        if REVERSE in wire:
+            started = perf_counter()
+            host = host_of(client)
+            self._remember(host)
+            reply = self._responder.state.view_of(host).ready[self._transport].make(wire)
+            if reply is not None:
+                self._responder.stats.duration.observe(perf_counter() - started)
+                send(reply)
+                return
+        super()._handle(wire, client, send)
 
     def _remember(self, host: str) -> None:
         if host in self._known:

@@ -8,11 +8,12 @@ is Python that decides what is plain enough for that (pipeline/plain.py, docs/ad
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resolver.wire.constants import AAAA, CLASS_IN, HTTPS, A
-from resolver.wire.name import WireName
+from resolver.wire.constants import AAAA, CLASS_IN, HTTPS, PTR, A
+from resolver.wire.name import IPAddress, WireName
 
 if TYPE_CHECKING:
     from resolver.wire.reply import Answer
@@ -24,6 +25,8 @@ Label = tuple[int, int, str]
 
 RECORDS: dict[int, tuple[type | None, int]] = {A: (IPv4Address, 4), AAAA: (IPv6Address, 16), HTTPS: (None, 0)}
 """What stub resolvers and browsers ask about names: the class of the addresses that answer it, and their octets."""
+REVERSE = b"\4arpa\0" + struct.pack("!HH", PTR, CLASS_IN)
+"""How the question for a reverse name ends."""
 RECORD = struct.Struct("!HHIH")
 """Type, class, TTL and size of the data."""
 
@@ -58,6 +61,10 @@ class Known(NamedTuple):
     serial: int
     negative_ttl: int
     """Seconds."""
+    reverse_stage: str = ""
+    """Whose answers reverse names are that no step has."""
+    holder_of: Callable[[IPAddress], tuple[WireName, int, Any] | None] | None = None
+    """The PTR target of an address and its TTL in seconds, where anybody has it. None: the pipeline has to be asked."""
 
 
 def soa_record(answer: Answer) -> bytes:

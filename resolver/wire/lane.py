@@ -7,8 +7,9 @@ from collections.abc import Hashable
 from typing import Any
 
 from resolver._lane import Table
-from resolver.wire.constants import AD, CD, CLASS_IN, NOERROR, OPT, QR, RA, RD, SOA, TC
-from resolver.wire.known import RECORD, RECORDS, Known, Label, Names, soa_record
+from resolver.wire.constants import AD, CD, CLASS_IN, HEADER_SIZE, NOERROR, OPT, QR, RA, RD, SOA, TC
+from resolver.wire.known import RECORD, RECORDS, REVERSE, Known, Label, Names, soa_record
+from resolver.wire.making import Maker
 from resolver.wire.name import ROOT, WireName
 from resolver.wire.query import Query
 from resolver.wire.ready import OPT_SIZE, turned
@@ -27,13 +28,14 @@ _EXACT, _WITH_RD, _WITH_CD, _WITH_AD, _WITH_EDNS, _WITH_DO = (1 << bit for bit i
 class LaneTable(Table):
     """A `ReadyTable` of the compiled lane."""
 
-    __slots__ = ("__weakref__", "_denied", "_is_told", "_room")
+    __slots__ = ("__weakref__", "_denied", "_is_told", "_maker", "_room")
 
     def __init__(self, room: int) -> None:
         """``room`` is what the transport carries in octets; 0 for UDP, where each query tells."""
         self._room = room
         self._denied: set[tuple[WireName, int]] = set()
         self._is_told = False
+        self._maker = Maker()
 
     def add(self, query: Query, packed: Packed, turn: int, label: Label) -> None:
         """As `ReadyTable.add`. A reply that leaves something out is not what a client with more room gets."""
@@ -111,6 +113,7 @@ class LaneTable(Table):
 
     def know(self, known: Known) -> None:
         """As `ReadyTable.know`."""
+        self._maker.know(known)
         soa = soa_rrset(ROOT, known.serial, known.negative_ttl)
         self.put_known(
             tuple((qtype, *RECORDS[qtype], (qtype, NOERROR, known.stage)) for qtype in RECORDS),
@@ -123,4 +126,20 @@ class LaneTable(Table):
 
     def look_up(self, wire: bytes) -> bytes | None:
         """As `ReadyTable.look_up`."""
-        return self.find(wire, self._room)
+        reply = self.find(wire, self._room)
+        return self.make(wire) if reply is None and REVERSE in wire else reply
+
+    def make(self, wire: bytes) -> bytes | None:
+        """As `ReadyTable.make`; it is for reverse names, whose dictionary's keys have a hash in Python."""
+        reply = self._maker.reply(wire)
+        if reply is not None:
+            name, label = self._maker.last
+            with_opt = reply[11]
+            body = reply[HEADER_SIZE + len(name) + 4 : -OPT_SIZE if with_opt else None]
+            flags = (int.from_bytes(reply[2:4], "big") & ~(RD | CD)).to_bytes(2, "big")
+            self.put(name, label[0], _OWN, flags, reply[6:10] + b"\0\0", (body,), label, (), 0, 0)
+        return reply
+
+    def take_hits(self) -> list[tuple[Any, int]]:
+        """As `ReadyTable.take_hits`."""
+        return [*super().take_hits(), *self._maker.take_hits()]

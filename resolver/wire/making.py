@@ -7,7 +7,7 @@ OPT without options or with a cookie. Whatever is not so is left to the pipeline
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from resolver.wire.constants import (
@@ -21,13 +21,14 @@ from resolver.wire.constants import (
     MIN_UDP_SIZE,
     NOERROR,
     OPT,
+    PTR,
     QR,
     RA,
     RD,
     SOA,
 )
 from resolver.wire.known import ASIDE, HOSTS, OF_SUFFIX, RECORD, RECORDS, Known, Label, Names
-from resolver.wire.name import ROOT, WireName, is_below
+from resolver.wire.name import ROOT, IPAddress, WireName, is_below, reverse_prefix
 from resolver.wire.rrset import soa_rrset
 
 COOKIE_SIZE = 8
@@ -41,6 +42,7 @@ _OPT = struct.Struct("!BHHIH")
 _POINTER = 0xC000
 _CLASSES = frozenset(kind for kind, _ in RECORDS.values())
 _PAYLOAD = slice(3, 5)
+_ARPA = b"\4arpa\0"
 _UNDERSCORE = ord("_")
 
 
@@ -97,6 +99,8 @@ class Maker:
         self._denied: dict[bytes, tuple[_Said, WireName, bytes, Names, dict[Any, Any]]] = {}
         """By type and class, and the folded suffix."""
         self._retired: list[_Said] = []
+        self._holder_of: Callable[[IPAddress], tuple[WireName, int, Any] | None] | None = None
+        self._said_of_address = _Said(PTR, NOERROR, "")
         self.last: tuple[WireName, Label] = (ROOT, (0, 0, ""))
         """The folded name and the label of the last reply."""
 
@@ -107,6 +111,11 @@ class Maker:
         self._steps, self._joins = known.steps, known.joins
         self._retired.extend(self._said.values())
         self._said = {_TYPE_CLASS.pack(qtype, CLASS_IN): _Said(qtype, NOERROR, known.stage) for qtype in RECORDS}
+        self._holder_of = known.holder_of
+        self._said_of_address = _Said(PTR, NOERROR, known.reverse_stage)
+        self._retired.append(self._said_of_address)
+        if known.holder_of is not None:
+            self._said[_TYPE_CLASS.pack(PTR, CLASS_IN)] = _Said(PTR, NOERROR, known.stage)
 
     def deny(self, suffix: WireName, label: Label, soa: bytes, whole: Names, below: dict[Any, Any]) -> None:
         """As `ReadyTable.deny`; ``soa`` is the record."""
@@ -120,7 +129,7 @@ class Maker:
             if hits := said.hits:
                 said.hits = 0
                 yield said.label, hits
-        self._retired.clear()
+        self._retired = [self._said_of_address]
 
     def reply(self, wire: bytes) -> bytes | None:
         """The whole reply to a message about a plain name; None for every other one. Counts a hit."""
@@ -180,6 +189,9 @@ class Maker:
             found = value, suffix, kind, ttl
             if not self._joins:
                 break
+        else:
+            if found is None and said.qtype == PTR:
+                return self._pointer(key)
         return None if found is None else self._record(said, *found, key, wire)
 
     def _record(
@@ -208,6 +220,20 @@ class Maker:
         before, after = self._negative
         rdata = apex + after
         return said, 0, (_POINTER | offset).to_bytes(2, "big") + before + len(rdata).to_bytes(2, "big") + rdata
+
+    def _pointer(self, key: WireName) -> _Made | None:
+        """Whose a reverse name's address is; None where the pipeline has to decide."""
+        covered = reverse_prefix(key) if is_below(key, _ARPA) else None
+        if covered is None or self._holder_of is None:
+            return None
+        prefix, is_exact = covered
+        if not is_exact or prefix.prefixlen < prefix.max_prefixlen:
+            return None
+        holder = self._holder_of(prefix.network_address)
+        if holder is None:
+            return None
+        target, ttl, _ = holder
+        return self._said_of_address, 1, b"\xc0\x0c" + RECORD.pack(PTR, CLASS_IN, ttl, len(target)) + target
 
     def _deny(self, kind: bytes, key: WireName) -> _Made | None:
         """That there is no such name, if that is known here; a name with a service's label is not judged."""

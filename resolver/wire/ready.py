@@ -40,6 +40,9 @@ class ReadyTable(Protocol):
     def look_up(self, wire: bytes) -> bytes | None:
         """The whole reply to a message, if there is one; counts a hit."""
 
+    def make(self, wire: bytes) -> bytes | None:
+        """The whole reply to a message of which no reply is kept, where it is about a plain name; counts a hit."""
+
     def wants_denial(self, suffix: WireName, qtype: int) -> bool:
         """Whether it can use a `deny` of this suffix for a type; says so once."""
 
@@ -135,7 +138,7 @@ class PlainTable(dict[bytes, Ready]):
         return wire[:2] + entry.next_reply()
 
     def make(self, wire: bytes) -> bytes | None:
-        """The whole reply to a message of which no reply is kept, where it is about a plain name; counts a hit."""
+        """As `ReadyTable.make`."""
         reply = self._maker.reply(wire)
         if reply is not None:
             self._turn += 1

@@ -100,6 +100,10 @@ def test_one_address_of_each_kind_is_plain(name: str, rtype: str) -> None:
         ("host.docker.internal", "A"),
         ("_80._tcp.vault", "A"),
         ("9.0.19.172.in-addr.arpa", "A"),
+        ("0.19.172.in-addr.arpa", "PTR"),
+        ("77.0.19.172.in-addr.arpa", "PTR"),
+        ("09.0.19.172.in-addr.arpa", "PTR"),
+        ("x.9.0.19.172.in-addr.arpa", "PTR"),
         ("x.lab", "A"),
         ("vault.corp.net", "A"),
         ("vault.BackEnd", "AAAA"),  # its SOA would be written otherwise
@@ -146,6 +150,20 @@ def test_an_askers_own_hosts_are_before_it() -> None:
     assert view.extra_hosts
     assert told(CHAIN, view, "vault") is None
     assert told(CHAIN, view, "db")
+
+
+@pytest.mark.parametrize("name", ["9.0.19.172.in-addr.arpa", "80.2.0.192.IN-addr.arpa", "0." * 31 + "1.ip6.arpa"])
+def test_who_has_an_address_is_plain(name: str) -> None:
+    views = views_of(WORLD, hosts_text="192.0.2.80 printer\n1000:: far")
+    view = views.pinned(("backend",), None)
+
+    for edns in (None, opt(do=True, rdata=COOKIE)):
+        assert told(CHAIN, view, name, "PTR", edns=edns) is not None
+    named = told(CHAIN, views_of(WORLD, hosts_text=f"192.0.2.1 {name}").pinned(("backend",), None), name, "PTR")
+    assert named is not None
+    assert b"\0\0" == named[6:8], "a name of ours has what it has, and no PTR"
+    podmans = views_of(WORLD, settings=FOR_PODMAN).pinned(("backend",), None)
+    assert told(PODMAN, podmans, name, "PTR") is None  # who has every name of the container
 
 
 def test_podman_knows_a_name_below_its_domain_too() -> None:
@@ -215,6 +233,9 @@ WAYS = (
 )
 
 
+REVERSE_NAMES = ADDRESSES.map(lambda address: address.reverse_pointer)
+
+
 @st.composite
 def an_endpoint(draw: st.DrawFn) -> Endpoint:
     return Endpoint(
@@ -251,7 +272,7 @@ def some_views(draw: st.DrawFn) -> tuple[Views, Chain]:
 
 @st.composite
 def a_query(draw: st.DrawFn) -> bytes:
-    name = draw(st.one_of(NAMES, st.just(LONG), NAMES.map("{}.dns.podman".format)))
+    name = draw(st.one_of(NAMES, REVERSE_NAMES, st.just(LONG), NAMES.map("{}.dns.podman".format)))
     edns = draw(st.sampled_from((None, opt(), opt(4096, do=True), opt(512, rdata=COOKIE), opt(rdata=b"\0\1"))))
     name = draw(st.sampled_from((name, name.lower(), name.upper())))
     flags = draw(st.sampled_from((RD, 0, RD | 0x20, RD | CD)))
