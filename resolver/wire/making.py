@@ -28,7 +28,7 @@ from resolver.wire.constants import (
     SOA,
 )
 from resolver.wire.known import ASIDE, HOSTS, OF_SUFFIX, RECORD, RECORDS, Known, Label, Names
-from resolver.wire.name import ROOT, IPAddress, WireName, is_below, reverse_prefix
+from resolver.wire.name import ROOT, IPAddress, WireName, is_below, reverse_address
 from resolver.wire.rrset import soa_rrset
 
 COOKIE_SIZE = 8
@@ -42,7 +42,6 @@ _OPT = struct.Struct("!BHHIH")
 _POINTER = 0xC000
 _CLASSES = frozenset(kind for kind, _ in RECORDS.values())
 _PAYLOAD = slice(3, 5)
-_ARPA = b"\4arpa\0"
 _UNDERSCORE = ord("_")
 
 
@@ -223,13 +222,8 @@ class Maker:
 
     def _pointer(self, key: WireName) -> _Made | None:
         """Whose a reverse name's address is; None where the pipeline has to decide."""
-        covered = reverse_prefix(key) if is_below(key, _ARPA) else None
-        if covered is None or self._holder_of is None:
-            return None
-        prefix, is_exact = covered
-        if not is_exact or prefix.prefixlen < prefix.max_prefixlen:
-            return None
-        holder = self._holder_of(prefix.network_address)
+        address = reverse_address(key)
+        holder = None if address is None or self._holder_of is None else self._holder_of(address)
         if holder is None:
             return None
         target, ttl, _ = holder

@@ -21,7 +21,8 @@ _IN_ADDR_ARPA = b"\x07in-addr\x04arpa\0"
 _IP6_ARPA = b"\x03ip6\x04arpa\0"
 _PLAIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 _SIZES = tuple(bytes((size,)) for size in range(256))
-_OCTETS = frozenset(b"%d" % octet for octet in range(256))  # RFC 1035 3.5: without leading zeros
+_OCTET_OF = {b"%d" % octet: octet for octet in range(256)}  # RFC 1035 3.5: without leading zeros
+_IP6_NAME_SIZE = 64 + len(_IP6_ARPA)
 
 
 def from_labels(labels: list[bytes] | tuple[bytes, ...]) -> WireName:
@@ -151,6 +152,29 @@ def reverse_name(address: IPAddress) -> WireName:
     return from_text(address.reverse_pointer)
 
 
+def reverse_address(name: bytes) -> IPAddress | None:
+    """The address whose whole reverse name a folded name is; None for any other octets, well-formed or not."""
+    if not name.endswith(_IN_ADDR_ARPA):
+        if len(name) != _IP6_NAME_SIZE or not is_below(name, _IP6_ARPA):
+            return None
+        covered = reverse_prefix(name)
+        is_whole = covered is not None and covered[1] and covered[0].prefixlen == covered[0].max_prefixlen
+        return covered[0].network_address if covered is not None and is_whole else None
+    head = name[: -len(_IN_ADDR_ARPA)]
+    octets: list[int] = []
+    position = 0
+    while position < len(head) and len(octets) < 4:
+        end = position + 1 + head[position]
+        octet = _OCTET_OF.get(head[position + 1 : end])
+        if octet is None:
+            return None
+        octets.append(octet)
+        position = end
+    if position != len(head) or len(octets) != 4:
+        return None
+    return ipaddress.IPv4Address(bytes(reversed(octets)))
+
+
 def reverse_prefix(
     name: bytes,
 ) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, bool] | None:
@@ -163,7 +187,7 @@ def reverse_prefix(
         labels = list(labels_of(name))[:-2]
         octets: list[int] = []
         for label in reversed(labels):
-            if len(octets) == 4 or label not in _OCTETS:
+            if len(octets) == 4 or label not in _OCTET_OF:
                 break
             octets.append(int(label))
         if not octets:

@@ -24,6 +24,7 @@ from resolver.wire.name import (
     labels_of,
     lineage_of,
     parent_of,
+    reverse_address,
     reverse_name,
     reverse_prefix,
     suffixes_of,
@@ -199,3 +200,15 @@ def test_reverse_names_of_all_sorts(text: str, expected: tuple[str, bool] | None
 def test_is_below_the_root_is_everything() -> None:
     assert is_below(from_text("a.b"), ROOT)
     assert WireName(b"\0") == names.ROOT
+
+
+@given(st.one_of(st.ip_addresses(), st.binary(max_size=90)))
+def test_whole_reverse_names_are_read_back(value: ipaddress.IPv4Address | ipaddress.IPv6Address | bytes) -> None:
+    if isinstance(value, bytes):
+        for apex in (b"\7in-addr\4arpa\0", b"\3ip6\4arpa\0"):
+            address = reverse_address(value + apex)
+            assert address is None or reverse_name(address) == value + apex
+    else:
+        assert value == reverse_address(reverse_name(value))
+        assert reverse_address(b"\1x" + reverse_name(value)) is None
+        assert reverse_address(parent_of(reverse_name(value))) is None
