@@ -212,8 +212,6 @@ class Server:
         """Bind the operators' HTTP listener; a default port that is taken is done without. Raises StartError."""
         if self.settings.metrics is None:
             return
-        from resolver.operate import http_server
-
         try:
             sock = bind(self.settings.metrics, socket.SOCK_STREAM)
         except StartError as error:
@@ -221,8 +219,14 @@ class Server:
                 raise StartError(str(error).replace("--listen", "--metrics")) from error
             log.warning("no metrics: %s", str(error).replace("--listen", "--metrics"))
             return
-        self._http = http_server(sock, self)
+        self._http = self.http_server(sock)
         log.info("metrics at http://%s/metrics", Address(self.settings.metrics.host, sock.getsockname()[1]))
+
+    def http_server(self, sock: socket.socket) -> HttpServer:
+        """What answers operators on a socket that is bound already."""
+        from resolver.operate import http_server
+
+        return http_server(sock, self)
 
     async def serve(self, banner: str) -> None:
         """Answer until a signal ends it; ``banner`` is what the ready line says."""

@@ -124,6 +124,21 @@ class Content:
         return (*self.config_faults, *self._registry_faults, *live, *self._store.warnings, *zones)
 
     @property
+    def contributions(self) -> tuple[Contribution, ...]:
+        """What counts now of files and live sources, in their order."""
+        return self._store.contributions
+
+    @contextmanager
+    def still(self) -> Iterator[bool]:
+        """While it lasts nothing is taken over; False when something is being taken over right now."""
+        is_still = self._lock.acquire(blocking=False)
+        try:
+            yield is_still
+        finally:
+            if is_still:
+                self._lock.release()
+
+    @property
     def zones(self) -> ZoneSet:
         """The zones that are served."""
         return self._zone_load.zones if self._zone_load is not None else ZoneSet()

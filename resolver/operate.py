@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from resolver.counters import ServerStats, SourceCounts
@@ -83,17 +83,40 @@ class ServerReadings:
         return self._server.agent_counts() if isinstance(self._server, HasNamespaces) else None
 
 
-def http_server(sock: socket.socket, server: Server) -> HttpServer:
-    """The HTTP server for a running pydns, on a socket that is bound already."""
-    loop = asyncio.get_running_loop()
+class Turns:
+    """Has readings taken where the counters are written, so that they are whole; called on other threads."""
 
-    def on_loop(read: Callable[[], _T]) -> _T:
-        """Run a reading where the counters are written, so that it sees them whole."""
+    def __init__(self) -> None:
+        """On the running loop."""
+        self.loop = asyncio.get_running_loop()
+
+    def take(self, read: Callable[[], _T]) -> _T:
+        """What it returns; raises TimeoutError when the loop is stuck."""
 
         async def call() -> _T:
             return read()
 
-        return asyncio.run_coroutine_threadsafe(call(), loop).result(timeout=ANSWER_S)
+        return self.wait(call())
+
+    def wait(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """What comes of it in the end."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=ANSWER_S)
+
+
+def http_server(sock: socket.socket, server: Server) -> HttpServer:
+    """The HTTP server for a running pydns, on a socket that is bound already."""
+    turns = Turns()
+
+    def registry() -> Any:
+        return registry_of(_OnLoop(ServerReadings(server), turns.take))
+
+    pages, actions = pages_of(server, turns)
+    return HttpServer(sock, metrics_application(registry), pages, actions)
+
+
+def pages_of(server: Server, turns: Turns) -> tuple[dict[str, Page], dict[str, Page]]:
+    """The pages of a running server, and those that change something."""
+    on_loop, loop = turns.take, turns.loop
 
     def healthz(_: Parameters) -> tuple[str, object]:
         try:
@@ -142,15 +165,10 @@ def http_server(sock: socket.socket, server: Server) -> HttpServer:
             server.count_hits()
             return cache_of(server.lookups, below, loop.time())
 
-        return _of_name(parameters, lambda below: on_loop(lambda: look(below)))
+        return of_name(parameters, lambda below: on_loop(lambda: look(below)))
 
     def flush(parameters: Parameters) -> tuple[str, object]:
-        return _of_name(parameters, lambda below: {"flushed": on_loop(lambda: server.lookups.cache.flush(below))})
-
-    def registry() -> Any:
-        from resolver.ops.metrics import registry_of  # at the first scrape
-
-        return registry_of(_OnLoop(ServerReadings(server), on_loop))
+        return of_name(parameters, lambda below: {"flushed": on_loop(lambda: server.lookups.cache.flush(below))})
 
     pages: dict[str, Page] = {
         "/healthz": healthz,
@@ -162,10 +180,10 @@ def http_server(sock: socket.socket, server: Server) -> HttpServer:
     }
     if isinstance(server, HasNamespaces):
         pages["/agent"] = agent
-    return HttpServer(sock, metrics_application(registry), pages, {"/cache/flush": flush})
+    return pages, {"/cache/flush": flush}
 
 
-def _of_name(parameters: Parameters, tell: Callable[[WireName | None], object]) -> tuple[str, object]:
+def of_name(parameters: Parameters, tell: Callable[[WireName | None], object]) -> tuple[str, object]:
     """A page about one name and all below it, or about everything when none is given."""
     name = parameters.get("name")
     try:

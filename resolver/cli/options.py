@@ -22,6 +22,7 @@ PATH = click.Path(path_type=Path)
 
 KEYS: dict[str, tuple[str, str]] = {
     "listen": ("server", "listen"),
+    "workers": ("server", "workers"),
     "registry": ("registry", "files"),
     "zones": ("registry", "zones"),
     "ttl": ("answers", "ttl"),
@@ -138,6 +139,12 @@ serve_options = _together(
     answer_options,
     resolv_conf_option,
     metrics_option,
+    option(
+        "--workers",
+        metavar="N",
+        show_default="1",
+        help="Answer in so many processes, or auto: one for each CPU that may be used.",
+    ),
 )
 """Everything that `serve` takes, and `check` with it."""
 

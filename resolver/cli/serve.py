@@ -38,8 +38,26 @@ def command(config: Any, network: tuple[str, ...], verbose: bool, **options: Any
     garbage.expect_data()
     networks = network or settings.networks
 
+    async def run_workers(pin: Pin | None) -> None:
+        from resolver.workers.feeder import Feeder
+
+        feeder = Feeder(settings, load_settings, pin=pin, fallback_gateways=host_gateways)
+        await feeder.open()
+        try:
+            await feeder.bind()
+            feeder.bind_http()
+            await feeder.start()
+            addresses = ", ".join(map(str, feeder.listeners.addresses))
+            answering = f"{settings.workers} workers"
+            await feeder.serve(f"listening on {addresses} (UDP and TCP), {feeder.describe()}, {answering}")
+        finally:
+            await feeder.close()
+
     async def run() -> None:
         pin = Pin(networks) if networks else None
+        if settings.workers > 1:
+            await run_workers(pin)
+            return
         server = Server(settings, load_settings, pin=pin, fallback_gateways=host_gateways)
         await server.open()
         try:

@@ -20,6 +20,7 @@ from resolver.config.authorities import authorities_in
 from resolver.config.routes import idle_routes, routes_of
 from resolver.config.schema import CacheSpec, ConfigSpec, DaemonSpec, Settings
 from resolver.config.upstreams import bootstrap_of, upstreams_of
+from resolver.config.workers import workers_of
 from resolver.errors import ConfigError, Fault
 from resolver.forward.cache import CacheSettings
 from resolver.forward.routes import Route
@@ -152,6 +153,7 @@ class _Loader:
             networks=tuple(spec.server.networks),
             tcp_idle_s=spec.server.tcp_idle_s,
             tcp_connections=spec.server.tcp_connections,
+            workers=workers_of(spec.server.workers, partial(self._report, ("server", "workers"))),
             registry_files=self._paths(
                 # The sample is for those who have nothing else.
                 spec.registry.files,

@@ -29,6 +29,7 @@ class ServerSpec(msgspec.Struct, forbid_unknown_fields=True):
     networks: list[str] = []
     tcp_idle_s: Seconds = 8.0
     tcp_connections: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1024
+    workers: int | str = 1
 
 
 class RegistrySpec(msgspec.Struct, forbid_unknown_fields=True):
@@ -134,6 +135,8 @@ class Settings(Struct, frozen=True):
     """The networks that every client's view is pinned to; empty for views by the client's address."""
     tcp_idle_s: float
     tcp_connections: int
+    workers: int
+    """Processes that answer; with 1 it is this one."""
     registry_files: tuple[Path, ...]
     zone_paths: tuple[Path, ...]
     ttl: int

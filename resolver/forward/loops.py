@@ -90,6 +90,8 @@ class Loops:
         self.is_on = False
         self.awaited: dict[WireName, _Probe] = {}
         """Folded names of probes that may come back: as long as there are none, `came_back` need not be asked."""
+        self.mark = b""
+        """What the labels of probes begin with: digits by which other processes of this server know them."""
         self.suffix = SUFFIXES[0]
         """Below which names are probed that are no route's."""
         self._routed: dict[WireName, tuple[WireName, frozenset[Upstream]]] = {}
@@ -249,7 +251,8 @@ class Loops:
         if len(self.awaited) >= MAX_AWAITED:
             return
         upstream, inside, below = place
-        query = probe_below(below or self.suffix, A if upstream.transport is Transport.SYSTEM else TXT)
+        qtype = A if upstream.transport is Transport.SYSTEM else TXT
+        query = probe_below(below or self.suffix, qtype, self.mark)
         if len(query.qname) > MAX_NAME_SIZE:
             return
         probe = self.awaited[query.key] = _Probe(query.key, place)
@@ -276,9 +279,9 @@ def _for_names(below: WireName) -> str:
     return f" for names below {to_text(below)}" if below else ""
 
 
-def probe_below(suffix: WireName, qtype: int = TXT) -> Query:
-    """A question for a name that nobody has, below a folded suffix."""
-    label = os.urandom(_LABEL_OCTETS).hex().encode()
+def probe_below(suffix: WireName, qtype: int = TXT, mark: bytes = b"") -> Query:
+    """A question for a name that nobody has, below a folded suffix; its first label begins with the ``mark``."""
+    label = mark + os.urandom(_LABEL_OCTETS).hex().encode()
     name = WireName(bytes((len(label),)) + label + suffix)
     question = name + qtype.to_bytes(2, "big") + CLASS_IN.to_bytes(2, "big")
     wire = _HEADER + question

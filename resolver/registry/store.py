@@ -42,7 +42,8 @@ class Store:
         self.warnings: tuple[Fault, ...] = ()
         """What the last merge accepted or refused by a rule."""
 
-        self._merged: tuple[Contribution, ...] = ()
+        self.contributions: tuple[Contribution, ...] = ()
+        """What the snapshot was made from."""
         self._simple: frozenset[str] = frozenset()
         """The networks that one source alone speaks of, and about which no rule had to decide."""
         self._has_overlaps = False
@@ -50,11 +51,11 @@ class Store:
     def replace(self, contributions: Iterable[Contribution]) -> bool:
         """Make the snapshot from exactly these contributions, in this order; True when anything but lines changed."""
         given = tuple(contributions)
-        if len(given) == len(self._merged) and all(map(is_, given, self._merged)):
+        if len(given) == len(self.contributions) and all(map(is_, given, self.contributions)):
             return False
         known = {name: network for name, network in self.snapshot.networks.items() if name in self._simple}
         merged, self.warnings, self._simple, self._has_overlaps = _merge(given, known)
-        self._merged = given
+        self.contributions = given
         hosts = self.snapshot.hosts
         if len(hosts) == len(merged.hosts) and all(map(is_, hosts, merged.hosts)):
             merged = structs.replace(merged, hosts=hosts)  # the same object, so that its compiled table stays good
@@ -67,7 +68,7 @@ class Store:
 
         None where `replace` has to decide.
         """
-        found = changes_between(self._merged, contributions)
+        found = changes_between(self.contributions, contributions)
         if found is None or any(change.network.name not in self._simple for change in found):
             return None
         if self._has_overlaps and any(change.moved for change in found):
@@ -77,7 +78,7 @@ class Store:
     def take(self, contributions: Sequence[Contribution], changes: Iterable[Change]) -> None:
         """Let contributions count that differ by these `changes` alone."""
         networks = {**self.snapshot.networks, **{change.network.name: change.network for change in changes}}
-        self._merged = tuple(contributions)
+        self.contributions = tuple(contributions)
         self.snapshot = Snapshot(networks, self.snapshot.hosts, self.snapshot.serial + 1)
 
 

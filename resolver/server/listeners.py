@@ -83,13 +83,18 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port_text))
 
 
-def bind(address: Address, kind: socket.SocketKind) -> socket.socket:
-    """A non-blocking socket bound to the address; a stream socket listens too. Raises StartError in plain words."""
+def bind(address: Address, kind: socket.SocketKind, *, is_shared: bool = False) -> socket.socket:
+    """A non-blocking socket bound to the address; a stream socket listens too. Raises StartError in plain words.
+
+    With ``is_shared`` others that are so (socket(7), SO_REUSEPORT) may have the address already.
+    """
     sock = None
     try:
         sock = socket.socket(address.family, kind)
         if address.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if is_shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
@@ -144,7 +149,7 @@ class Listeners:
         have is passed over, as long as another one is left: the default list names ::1 also where IPv6 is off.
         """
         wanted = tuple(dict.fromkeys(wanted))
-        fresh: dict[Address, tuple[socket.socket, socket.socket]] = {}
+        fresh: dict[Address, tuple[socket.socket, ...]] = {}
         try:
             for address in wanted:
                 if address not in self._bound:
@@ -196,24 +201,29 @@ class Listeners:
             udp.abort()
             tcp.abort()
 
-    def _bind_pair(self, address: Address, may_lack: bool) -> tuple[socket.socket, socket.socket] | None:
+    def _bind_pair(self, address: Address, may_lack: bool) -> tuple[socket.socket, ...] | None:
         for choices_left in reversed(range(_PORT_CHOICES if address.port == 0 else 1)):
             try:
-                udp = bind(address, socket.SOCK_DGRAM)
+                return self._bind_sockets(address)
             except StartError as error:
                 if may_lack and _errno_of(error) in _UNAVAILABLE:
                     log.warning("%s; going on without it", error)
                     return None
-                raise
-            try:
-                return udp, bind(Address(address.host, udp.getsockname()[1]), socket.SOCK_STREAM)
-            except StartError as error:
-                udp.close()
                 if not choices_left or _errno_of(error) != errno.EADDRINUSE:
                     raise
         raise AssertionError("the last choice returns or raises")
 
-    async def _start(self, udp: socket.socket, tcp: socket.socket) -> tuple[UdpListener, TcpListener]:
+    def _bind_sockets(self, address: Address) -> tuple[socket.socket, ...]:
+        """What `_start` makes listeners of: UDP and TCP at the same port."""
+        udp = bind(address, socket.SOCK_DGRAM)
+        try:
+            return udp, bind(Address(address.host, udp.getsockname()[1]), socket.SOCK_STREAM)
+        except StartError:
+            udp.close()
+            raise
+
+    async def _start(self, *sockets: socket.socket) -> tuple[UdpListener, TcpListener]:
+        udp, tcp = sockets
         loop = asyncio.get_running_loop()
         is_wildcard = udp.getsockname()[0] in WILDCARDS
         answering = udp_listener(udp, self._responder, is_wildcard=is_wildcard)
