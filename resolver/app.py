@@ -290,6 +290,7 @@ class Server:
         self.content.reloads[CONFIG].count(success=True)
         for key, mine, theirs in (
             ("metrics.listen", self.settings.metrics, settings.metrics),
+            ("server.workers", self.settings.workers, settings.workers),
             ("docker and podman", self.settings.daemons, settings.daemons),
             ("registry.aardvark", self.settings.aardvark, settings.aardvark),
         ):

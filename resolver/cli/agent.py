@@ -10,6 +10,7 @@ import click
 from resolver import garbage
 from resolver.cli import complete
 from resolver.cli.options import (
+    answer_alone,
     answer_options,
     content_options,
     daemon_options,
@@ -84,6 +85,7 @@ def command(
         return load(config, given, with_shipped_zones=False)
 
     settings = load_settings()
+    answer_alone(settings, "an agent")
     if not settings.daemons and not settings.agent.namespaces:
         fix = "give --docker URL, --podman URL or --netns PATTERN, or the sections [docker], [podman] or [agent]"
         raise ConfigError([Fault("--netns", "nobody says which namespaces to attach to", fix)])

@@ -202,6 +202,14 @@ def _place(name: str) -> str:
     return variable if isinstance(variable, str) else flag
 
 
+def answer_alone(settings: Settings, who: str) -> None:
+    """Say so where a file that several commands share asks for workers, which this one has not."""
+    if settings.workers > 1:
+        logging.getLogger(__name__).warning(
+            "server.workers is for `pydns serve`: %s answers in one process, here too", who
+        )
+
+
 def is_on_command_line(name: str) -> bool:
     """Whether an option was typed, rather than taken from the environment or left out."""
     return click.get_current_context().get_parameter_source(name) == ParameterSource.COMMANDLINE

@@ -14,6 +14,7 @@ from resolver import garbage
 from resolver.cli import complete
 from resolver.cli.options import (
     PATH,
+    answer_alone,
     answer_options,
     content_options,
     daemon_options,
@@ -114,6 +115,7 @@ def command(
     set_up_logging(verbose=verbose)
     load_given = settings_loader(config, with_shipped_zones=False, **options)
     settings = load_given()
+    answer_alone(settings, "a sidecar")
 
     from resolver.assembly import uses_system
     from resolver.attach.attachment import Attachment

@@ -29,7 +29,8 @@ class ServerSpec(msgspec.Struct, forbid_unknown_fields=True):
     networks: list[str] = []
     tcp_idle_s: Seconds = 8.0
     tcp_connections: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1024
-    workers: int | str = 1
+    workers: Any = 1
+    """A number, or a word: `config.workers` says what is wrong with it."""
 
 
 class RegistrySpec(msgspec.Struct, forbid_unknown_fields=True):

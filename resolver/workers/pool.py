@@ -26,7 +26,7 @@ START_S = 60.0
 """How long a start waits for all workers: a copy of a process with a million names takes a second."""
 END_S = 1.8
 """How long they have to end by themselves: theirs is a drain of 1.5 s."""
-ANSWER_S = 2.0
+ANSWER_S = 1.5
 """How long a worker may take to answer before it counts as stuck."""
 _AGAIN_S = 0.01
 

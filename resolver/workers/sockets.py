@@ -1,8 +1,8 @@
-"""The sockets of several processes at one address: all are bound by the feeder, and each worker answers on one of them.
+"""The sockets of several processes at one address: all are bound by the feeder, and each worker answers on one.
 
-Linux shares the clients out among the sockets of one user that have SO_REUSEPORT set (socket(7)). The first one is bound
-without it, so that an address is refused that somebody else has, be it another pydns with workers. The feeder keeps all
-of them open: what comes to a worker that has died waits for the one that follows it.
+Linux shares the clients out among the sockets of one user that have SO_REUSEPORT set (socket(7)). The first one is
+bound without it, so that an address is refused that somebody else has, be it another pydns with workers. The feeder
+keeps all of them open: what comes to a worker that has died waits for the one that follows it.
 """
 
 from __future__ import annotations
