@@ -62,7 +62,7 @@ class Member:
         self._pairs: dict[Address, Pair]
 
     def begin(self, content: Content, mark: bytes) -> None:
-        """Have the process born; raises OSError. Nothing of the content may be half done now."""
+        """Have the process born; raises OSError or NotNow. Nothing of the content may be half done now."""
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         self._handing, handed = socket.socketpair(type=socket.SOCK_SEQPACKET)
@@ -74,7 +74,7 @@ class Member:
         keeps = [sock.fileno() for sock in (theirs, handed, *(sock for pair in self._pairs.values() for sock in pair))]
         try:
             self.pid = fork(partial(live, birth, content), keeps)
-        except OSError:
+        except (OSError, PydnsError):
             ours.close()
             self._handing.close()
             raise

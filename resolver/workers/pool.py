@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from resolver.content import Content
@@ -14,7 +15,7 @@ from resolver.forward.upstreams import Upstream
 from resolver.wire.name import WireName
 from resolver.workers.loops import MARK_OCTETS
 from resolver.workers.member import Member, Source
-from resolver.workers.process import how_it_ended
+from resolver.workers.process import NotNow, how_it_ended
 from resolver.workers.words import Sieve
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ PAUSE_FIRST_S, PAUSE_MOST_S = 0.1, 5.0
 SOUND_S = 10.0
 START_S = 60.0
 """How long a start waits for all workers: a copy of a process with a million names takes a second."""
+READY_S = 15.0
+"""The same for one that is started again: a copy that was made at a bad moment, of a lock that is held, is given up."""
 END_S = 1.8
 """How long they have to end by themselves: theirs is a drain of 1.5 s."""
 ANSWER_S = 1.5
@@ -124,7 +127,7 @@ class Pool:
         handlers = {"log": self._said(number), "loop": self._probe_came(number)}
         member = Member(number, self._source, handlers, self._ended)
         while True:
-            with self._content.still() as is_still:
+            with self._content.still() as is_still, suppress(NotNow):
                 if is_still:
                     member.begin(self._content, self._mark)
                     break
@@ -159,11 +162,18 @@ class Pool:
                 log.error("worker %s cannot be started, and is tried again: %s", number, error.strerror)
             else:
                 self.restarts += 1
-                return
+                break
+        member = self.members[number]
+        try:
+            async with asyncio.timeout(READY_S):
+                await member.wait_ready()
+        except TimeoutError:
+            log.error("worker %s (process %s) does not come to be ready, and is killed", number, member.pid)
+            member.kill()
 
     def _said(self, number: int) -> Any:
         async def said(name: str, level: int, text: str) -> None:
-            self._sieve.say(number, name, level, f"worker {number}: {text}")
+            self._sieve.say(number, name, level, text)
 
         return said
 

@@ -65,4 +65,4 @@ class Sieve:
         self._said = {key: value for key, value in self._said.items() if value[1] > now - AGAIN_S}
         first, _ = self._said.setdefault((name, text), (worker, now))
         if first == worker:
-            logging.getLogger(name).log(level, "%s", text)
+            logging.getLogger(name).log(level, "worker %s: %s", worker, text)
