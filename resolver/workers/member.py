@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from resolver.content import Content
 from resolver.errors import PydnsError
 from resolver.server.listeners import Address
-from resolver.workers.channel import Channel, Handler
+from resolver.workers.channel import Channel, Gone, Handler
 from resolver.workers.inputs import Inputs, News
 from resolver.workers.process import fork
 from resolver.workers.sockets import Pair, send_pair
@@ -137,6 +137,8 @@ class Member:
                 if news is not None:
                     await self._channel.call("inputs", news)
                 self._inputs = now
+        except Gone:
+            log.debug("worker %s has ended", self.number)
         except (PydnsError, OSError) as error:
             if not self.has_ended.done():
                 log.error("worker %s cannot be told what is new, and is started again: %s", self.number, error)

@@ -77,6 +77,16 @@ def test_waits_with_a_silent_first_upstream(tmp_path: Path) -> None:
     assert namespaces_of(os.getpid()) == []
 
 
+def test_workers(tmp_path: Path) -> None:
+    process = bench(tmp_path, "benchmarks.workers", "--rounds=1", "--seconds=0.3", "--workers", "1", "2")
+    shown, said = process.communicate(timeout=80)
+    assert process.returncode == 0, shown + said
+    for workload in ("hot names over UDP", "hot names over TCP", "unknown names over UDP"):
+        for workers in (1, 2):
+            assert f"{workload}, workers = {workers}: " in shown
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.root
 def test_it_cleans_up_when_it_is_told_to_end(tmp_path: Path) -> None:
     process = bench(tmp_path, "benchmarks.forward", "--only=cpu")
