@@ -82,7 +82,12 @@ class Member:
             theirs.close()
             handed.close()
         self.born_at = loop.time()
-        self._descriptor = os.pidfd_open(self.pid)
+        try:
+            self._descriptor = os.pidfd_open(self.pid)
+        except OSError:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            raise
         loop.add_reader(self._descriptor, self._reap)
         self._channel = Channel(ours, self._handlers, lambda: None)
 
