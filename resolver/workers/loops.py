@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resolver.forward.transports import SocketFactory
 
 MARK_OCTETS = 8
-HEARSAY_S = 0.25
+HEARSAY_S = 1.0
 """How long after a probe's end another worker may still say that it has come back."""
 
 Tell = Callable[[WireName, tuple[Upstream, ...]], None]

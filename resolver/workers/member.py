@@ -115,10 +115,10 @@ class Member:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._follow())
 
-    async def caught_up(self) -> None:
-        """Wait until it has taken over what there was."""
+    async def caught_up(self, within_s: float) -> None:
+        """Wait until it has taken over what there was, for so long at most."""
         if self._task is not None:
-            await asyncio.wait((self._task,))
+            await asyncio.wait((self._task,), timeout=within_s)
 
     def kill(self) -> None:
         """End it at once."""

@@ -83,8 +83,8 @@ class Pool:
             member.catch_up()
 
     async def caught_up(self) -> None:
-        """Wait until all have taken over what there was."""
-        await asyncio.gather(*(member.caught_up() for member in self.members.values()))
+        """Wait until all have taken over what there was; for one that is stuck as long as for an answer."""
+        await asyncio.gather(*(member.caught_up(ANSWER_S) for member in self.members.values()))
 
     async def ask(self, what: str, *arguments: object) -> dict[int, Any]:
         """What those say that answer in time, by their numbers."""

@@ -88,6 +88,7 @@ def test_a_changed_file_is_heard_of_by_all_and_told_of_once(serve: Serve) -> Non
     assert is_clean(live.stderr), live.stderr
 
 
+@pytest.mark.root  # a nameserver of resolv.conf is asked at port 53
 def test_a_change_of_resolv_conf_reaches_all(serve: Serve) -> None:
     with Upstream(host="127.0.0.71", port=53) as first, Upstream(host="127.0.0.72", port=53) as second:
         live = serve(settings=TWO)
@@ -96,12 +97,11 @@ def test_a_change_of_resolv_conf_reaches_all(serve: Serve) -> None:
         everywhere(live, "one.example.", ["192.0.2.1"])
         replace(live.resolv_conf, "nameserver 127.0.0.72\n")
         until(lambda: "now forwarding to 127.0.0.72" in live.stderr)
-        asked = len(first.asked)
         everywhere(live, "two.example.", ["192.0.2.1"])
         everywhere(live, "three.example.", ["192.0.2.1"])
-        assert second.times_asked("three.example") in (1, 2)
+        assert second.times_asked("three.example") >= 1
         assert first.times_asked("three.example") == 0
-        assert len(first.asked) >= asked
+        assert first.times_asked("one.example") >= 1
         assert live.stderr.count("now forwarding to 127.0.0.72") == 1
 
 
