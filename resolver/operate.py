@@ -108,6 +108,8 @@ def http_server(sock: socket.socket, server: Server) -> HttpServer:
     turns = Turns()
 
     def registry() -> Any:
+        from resolver.ops.metrics import registry_of  # at the first scrape
+
         return registry_of(_OnLoop(ServerReadings(server), turns.take))
 
     pages, actions = pages_of(server, turns)

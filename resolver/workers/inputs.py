@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from resolver.config.schema import Settings
 from resolver.forward.resolvconf import ResolvConf
 from resolver.registry.model import Contribution
@@ -45,7 +47,7 @@ class News:
 def inputs_of(server: Server) -> Inputs:
     """What a server has read."""
     content = server.content
-    settings = replace(server.settings, registry_files=(), zone_paths=(), daemons=(), aardvark=None)
+    settings = structs.replace(server.settings, registry_files=(), zone_paths=(), daemons=(), aardvark=None)
     return Inputs(
         settings,
         content.settings,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+
+from msgspec import structs
 
 from resolver.server.listeners import Address, Listeners, bind
 from resolver.server.responder import Responder
@@ -41,7 +42,7 @@ class SocketGroups(Listeners):
         socks = [first]
         try:
             first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            chosen = replace(address, port=first.getsockname()[1])
+            chosen = structs.replace(address, port=first.getsockname()[1])
             for _ in range(self._count - 1):
                 socks.append(bind(chosen, kind, is_shared=True))  # noqa: PERF401 (those bound so far have to be closed)
         except BaseException:
@@ -52,7 +53,7 @@ class SocketGroups(Listeners):
     def _bind_sockets(self, address: Address) -> tuple[socket.socket, ...]:
         datagrams = self._bind_all(address, socket.SOCK_DGRAM)
         try:
-            streams = self._bind_all(replace(address, port=datagrams[0].getsockname()[1]), socket.SOCK_STREAM)
+            streams = self._bind_all(structs.replace(address, port=datagrams[0].getsockname()[1]), socket.SOCK_STREAM)
         except BaseException:
             _close(datagrams)
             raise

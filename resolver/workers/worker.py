@@ -24,6 +24,7 @@ from resolver.listing import cache_of, upstreams_of
 from resolver.registry.model import Contribution
 from resolver.resolved.follower import Resolved
 from resolver.server.listeners import Address
+from resolver.server.loop import run
 from resolver.server.responder import Responder
 from resolver.sources.zonefiles import ZoneLoad
 from resolver.views import ViewSettings
@@ -203,4 +204,4 @@ def _collectors() -> Callable[[Server], Sequence[Callable[[], Iterable[Any]]]]:
 
 def live(birth: Birth, content: Content) -> int:
     """The whole life of a worker, in a process that was just forked; returns its exit status."""
-    return asyncio.run(Worker(birth, content).live())
+    return run(Worker(birth, content).live())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from resolver.cli.options import answer_alone
 from resolver.config.load import load

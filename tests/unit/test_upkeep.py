@@ -347,7 +347,7 @@ def netavark(live: Told, place: int, hosts: Sequence[int], others: Sequence[Endp
         gateways=(ipaddress.ip_address("10.0.0.1"),),
         endpoints=tuple(known.get(endpoint, endpoint) for endpoint in endpoints),
     )
-    live.contribution = replace(live.contribution, networks=tuple(networks))
+    live.contribution = structs.replace(live.contribution, networks=tuple(networks))
 
 
 @settings(max_examples=25, phases=NO_SHRINKING, deadline=None)
@@ -372,7 +372,7 @@ def test_an_address_of_two_networks_makes_new_views(zones: Path) -> None:
     for source in (one, two):
         netavark(source, 0, [2] if source is one else [])
     assert two.contribution is not None
-    two.contribution = replace(
+    two.contribution = structs.replace(
         two.contribution, networks=(replace(two.contribution.networks[0], subnets=(), gateways=()),)
     )
     server = Asked([one, two], zones)
