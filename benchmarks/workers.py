@@ -22,7 +22,7 @@ from statistics import median
 from benchmarks import meter
 from benchmarks.dnsperf import Run, drive
 from benchmarks.errors import BenchError
-from benchmarks.servers import END_WITH_US
+from benchmarks.servers import ending_with_us
 
 NAMES = 100
 CLIENTS = 40
@@ -60,7 +60,7 @@ def serving(folder: Path, workers: int) -> Iterator[Running]:
     lines += [f'[networks.bench.endpoints.n{number}]\naddresses = ["10.0.0.{number + 1}"]' for number in range(NAMES)]
     registry.write_text("\n".join(lines) + "\n")
     conf.write_text("# nobody\n")
-    command = [*END_WITH_US, sys.executable, "-m", "resolver.cli.main", "serve", "--listen", "127.0.0.1:0"]
+    command = [*ending_with_us(), sys.executable, "-m", "resolver.cli.main", "serve", "--listen", "127.0.0.1:0"]
     command += ["--registry", str(registry), "--resolv-conf", str(conf), "--metrics", "off", "--workers", str(workers)]
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr, start_new_session=True)
