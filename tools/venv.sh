@@ -21,7 +21,7 @@ version=$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])')
 # A stamp is the digest of all that the environment depends on; the directory is one of them, for a venv cannot be moved.
 identity="$(pwd -P) $version"
 digest() {
-    { echo "$identity" && cat requirements/run.txt "requirements/$1.txt" pyproject.toml tools/venv.sh tools/compile_lane.py resolver/_lane.c; } | sha256sum
+    { echo "$identity" && cat requirements/run.txt "requirements/$1.txt" pyproject.toml tools/venv.sh tools/compile_lane.py resolver/_lane.c resolver/_ask.c; } | sha256sum
 }
 is_there() {
     [ "$(cat "$venv/.installed-$1" 2> /dev/null)" = "$(digest "$1")" ]

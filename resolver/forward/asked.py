@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from resolver.forward.failures import Failure, failure_of_rcode
 from resolver.forward.letter_case import Spelling, restore, spell
@@ -11,7 +11,7 @@ from resolver.forward.memory import FIRST_PATIENCE_S, TICK_S, Memory
 from resolver.forward.replies import Accept, Ignore, is_referral, upstream_query, verify
 from resolver.forward.stats import UpstreamStats
 from resolver.forward.steps import Try
-from resolver.forward.transports import ENDED, Ended, Exchange, SocketFactory
+from resolver.forward.transports import ENDED, Ended, Exchange, SocketFactory, failure_of
 from resolver.forward.upstreams import Upstream
 from resolver.wire.constants import NOERROR, NXDOMAIN
 from resolver.wire.query import Query
@@ -37,6 +37,14 @@ class Running(Protocol):
         """A try of it has come to nothing."""
 
 
+class Sent(NamedTuple):
+    """A query that is on its way to a datagram server already."""
+
+    query_id: int
+    descriptor: int
+    """Of its connected socket."""
+
+
 class Asked:
     """One try: the listener of its exchange."""
 
@@ -52,24 +60,32 @@ class Asked:
         "_stats",
     )
 
-    def __init__(self, forwarder: Forwarder, running: Running, attempt: Try, now: float) -> None:
+    def __init__(
+        self, forwarder: Forwarder, running: Running, attempt: Try, now: float, sent: Sent | None = None
+    ) -> None:
+        """``sent`` tells of the query, and that it is counted, where it has left."""
         self._attempt = attempt
         self._running = running
         self._forwarder = forwarder
         self._sent_at = now
-        self._query_id = forwarder._new_id()
         self._memory = running.memory
         upstream = attempt.upstream
         self._stats = forwarder.stats_of(upstream) if running.is_counted else UpstreamStats()
+        self._spelling: Spelling | None = None
+        self._exchange: Exchange | Ended
+        if sent is not None:
+            self._query_id = sent.query_id
+            self._exchange = forwarder.exchanges.go_on(upstream, sent.descriptor, self)
+            return
+        self._query_id = forwarder.new_id()
         self._stats.ask(now)
         query = upstream_query(running.query, self._query_id, attempt.edns0)
-        self._spelling: Spelling | None = None
         is_forgeable = upstream.is_datagram and not attempt.over_tcp
         if forwarder.case_randomization and is_forgeable and self._memory.repeats_case(upstream, now):
             query, self._spelling = spell(query, running.query.question_end)
         factory = running.in_namespace if upstream.in_namespace else forwarder._sockets
         connections = self._stats.connections
-        self._exchange: Exchange | Ended = forwarder.exchanges.open(
+        self._exchange = forwarder.exchanges.open(
             upstream, query, self, factory, attempt.over_tcp, self._stats, running.client
         )
         if self._stats.connections != connections and not upstream.is_datagram:
@@ -108,6 +124,11 @@ class Asked:
         else:
             self._close()
             self.broke(Failure.MALFORMED)
+
+    def failed_with(self, number: int) -> None:
+        """The kernel has said why nothing will come: an errno."""
+        self._exchange.close()
+        self.broke(failure_of(number))
 
     def broke(self, failure: Failure, reason: str = "") -> None:
         """The exchange came to nothing."""

@@ -93,6 +93,12 @@ class Exchanges:
             return self._system.open(query, listener, client)
         return self._connections.open(upstream, query, listener, factory, stats)
 
+    def go_on(self, upstream: Upstream, descriptor: int, listener: Listener) -> Exchange:
+        """The exchange whose query has been sent already, by a datagram from that socket."""
+        exchange = UdpExchange(self._poller, upstream, b"", listener)
+        exchange.go_on(descriptor)
+        return exchange
+
     def leave(self, factory: SocketFactory) -> None:
         """Nobody asks from inside that namespace any more."""
         self._connections.leave(factory)

@@ -17,22 +17,21 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from resolver.forward.asked import Asked
 from resolver.forward.bootstrap import Bootstrap
 from resolver.forward.certificates import Verdicts
 from resolver.forward.exchanges import Exchanges
 from resolver.forward.failures import Failure
 from resolver.forward.memory import MAX_UPSTREAMS, Memory
-from resolver.forward.outcomes import STOPPING, TURNED_AWAY, Done, Outcome, outcome_of
+from resolver.forward.outcomes import STOPPING, TURNED_AWAY, Done, Outcome
 from resolver.forward.overtaken import Overtaken
-from resolver.forward.policy import DEFAULT_OPTIONS, ForwardOptions, Lookup
+from resolver.forward.policy import DEFAULT_OPTIONS, ForwardOptions
 from resolver.forward.probe import Probe
-from resolver.forward.replies import Accept
+from resolver.forward.running import Running
 from resolver.forward.shares import Bound, Shares
 from resolver.forward.stats import UpstreamStats
-from resolver.forward.steps import Finish, Send, Step, Try
 from resolver.forward.transports import Poller, SocketDone, SocketFactory, own_sockets
 from resolver.forward.upstreams import Upstream
+from resolver.forward.usual import Usual
 from resolver.wire.query import Query
 
 MAX_IN_FLIGHT = 1024
@@ -86,7 +85,8 @@ class Forwarder:
         self.certificates = Verdicts()
         self.case_randomization = False
         """Questions go out over UDP in random letter case, and count only when they come back so."""
-        self._under_way: set[_Running] = set()
+        self._under_way: set[Running] = set()
+        self._usual = Usual(self, self._loop)
         self._probes: set[Probe] = set()
         self.overtaken = Overtaken(self._loop)
         """Tries of look-ups that are over, which may be answered yet."""
@@ -96,7 +96,7 @@ class Forwarder:
     @property
     def in_flight(self) -> int:
         """How many look-ups are under way."""
-        return len(self._under_way)
+        return len(self._under_way) + len(self._usual)
 
     @property
     def turned_away(self) -> int:
@@ -142,6 +142,13 @@ class Forwarder:
             return
         self.lookups += 1
         now = self._loop.time()
+        if (
+            upstreams
+            and not over_tcp
+            and self._sockets is own_sockets
+            and self._usual.begin(query, upstreams, done, options, in_namespace, client, now)
+        ):
+            return
         memory = self.memory
         if upstreams and upstreams[0].in_namespace:
             memory = self._memories.get(in_namespace) or self._memories.setdefault(in_namespace, Memory())
@@ -149,15 +156,15 @@ class Forwarder:
             self._probes.add(Probe(self, memory, query, upstream, in_namespace, now))
             if memory.is_down(upstream):
                 self.suspects(upstream, in_namespace)
-        ended = partial(self._ended, client, done)
-        _Running(self, memory, query, upstreams, over_tcp, ended, options, in_namespace, now, client)
+        ended = partial(self.ended, client, done)
+        Running(self, memory, query, upstreams, over_tcp, ended, options, in_namespace, now, client)
 
     def try_out(self, query: Query, upstream: Upstream, done: Done, in_namespace: SocketFactory | None) -> None:
         """Ask one upstream a question of our own, twice at most; what comes of it is not counted, nor remembered."""
         if not self._is_closed:
             now = self._loop.time()
             factory = in_namespace or no_namespace
-            _Running(self, Memory(), query, (upstream,), False, done, _TWICE, factory, now, is_counted=False)
+            Running(self, Memory(), query, (upstream,), False, done, _TWICE, factory, now, is_counted=False)
 
     def memory_of(self, upstream: Upstream) -> Memory:
         """The memory in which an upstream is; of one inside namespaces that of the first that has asked it."""
@@ -179,6 +186,7 @@ class Forwarder:
         self._is_closed = True
         for running in list(self._under_way):
             running.finish(STOPPING)
+        self._usual.close()
         for probe in list(self._probes):
             probe.end()
         self.overtaken.close()
@@ -191,7 +199,8 @@ class Forwarder:
         if failure is Failure.BAD_CERTIFICATE:
             self.certificates.bad(upstream, reason)
 
-    def _ended(self, client: Hashable | None, done: Done, outcome: Outcome) -> None:
+    def ended(self, client: Hashable | None, done: Done, outcome: Outcome) -> None:
+        """A look-up is over that has taken a place for ``client``."""
         self._places.give_back(client)
         done(outcome)
 
@@ -204,94 +213,8 @@ class Forwarder:
             stats = self.stats[upstream] = UpstreamStats()
         return stats
 
-    def _new_id(self) -> int:
+    def new_id(self) -> int:
         """An id that nobody can foretell (RFC 5452 9.2)."""
         if not self._ids:
             self._ids.extend(struct.unpack(f"!{_IDS_AT_A_TIME}H", os.urandom(2 * _IDS_AT_A_TIME)))
         return self._ids.pop()
-
-
-class _Running:
-    """A look-up under way: its policy, its tries, its timer."""
-
-    __slots__ = (
-        "_asked",
-        "_done",
-        "_forwarder",
-        "_policy",
-        "_timer",
-        "client",
-        "in_namespace",
-        "is_counted",
-        "is_over",
-        "memory",
-        "query",
-    )
-
-    def __init__(
-        self,
-        forwarder: Forwarder,
-        memory: Memory,
-        query: Query,
-        upstreams: Sequence[Upstream],
-        over_tcp: bool,
-        done: Done,
-        options: ForwardOptions,
-        in_namespace: SocketFactory,
-        now: float,
-        client: Hashable | None = None,
-        *,
-        is_counted: bool = True,
-    ) -> None:
-        self.query = query
-        self.client = client
-        self.is_counted = is_counted
-        self.in_namespace = in_namespace
-        self.memory = memory
-        self.is_over = False
-        self._forwarder = forwarder
-        self._done = done
-        self._asked: list[Asked] = []
-        self._timer: asyncio.TimerHandle | None = None
-        if options.edns0 and query.edns is not None:
-            options = replace(options, edns0=False)  # the OPT is the client's, and so is what becomes of it
-        self._policy = Lookup(upstreams, options, over_tcp, now, memory, forwarder.lookups)
-        forwarder._under_way.add(self)
-        self._take(self._policy.start(now), now)
-
-    def replied(self, attempt: Try, verdict: Accept, reply: bytes, now: float) -> None:
-        self._take(self._policy.replied(attempt, reply, verdict.rcode, verdict.truncated, now), now)
-
-    def failed(self, attempt: Try, failure: Failure, reason: str) -> None:
-        now = self._forwarder._loop.time()
-        self._take(self._policy.failed(attempt, failure, now, reason), now)
-
-    def finish(self, outcome: Outcome) -> None:
-        """Let go of everything, then tell the server."""
-        self.is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
-        now = self._forwarder._loop.time()
-        for asked in self._asked:
-            asked.end(outcome.upstream, now)
-        self._asked.clear()  # they know us
-        self._timer = None
-        self._forwarder._under_way.discard(self)
-        self._done(outcome)
-
-    def _woke(self) -> None:
-        self._timer = None  # asyncio may be early by the clock's resolution: then the same time is set once more
-        now = self._forwarder._loop.time()
-        self._take(self._policy.woke(now), now)
-
-    def _take(self, step: Step, now: float) -> None:
-        if isinstance(step, Finish):
-            self.finish(outcome_of(self.query, step))
-            return
-        timer = self._timer
-        if timer is None or timer.when() != step.wake_at:
-            if timer is not None:
-                timer.cancel()
-            self._timer = self._forwarder._loop.call_at(step.wake_at, self._woke)
-        if isinstance(step, Send):
-            self._asked.append(Asked(self._forwarder, self, step.attempt, now))

@@ -350,4 +350,4 @@ def failure_of_connecting(error: OSError) -> tuple[Failure, str]:
         return Failure.NO_TLS, reason_of(error)
     if isinstance(error, ConnectionResetError):
         return Failure.NO_TLS, "it has closed the connection before TLS was there"
-    return failure_of(error), ""
+    return failure_of(error.errno), ""

@@ -158,7 +158,8 @@ class Memory:
         self.hedged = 0
         """Look-ups in which a second upstream was asked before the first one's time was really over."""
         self._hedges = HEDGES
-        self._has_down = False
+        self.has_down = False
+        """Whether anybody may be down."""
 
     def of(self, upstream: Upstream) -> Health:
         """What is remembered of an upstream, to begin with nothing."""
@@ -198,7 +199,7 @@ class Memory:
         """The upstreams as they are to be asked: those that are up first, in the given order or by their time."""
         if fastest:
             upstreams = sorted(upstreams, key=lambda upstream: self.of(upstream).rtt_s or 0.0)
-        if not self._has_down:
+        if not self.has_down:
             return upstreams
         down = [upstream for upstream in upstreams if self.is_down(upstream)]
         if not down:
@@ -244,7 +245,7 @@ class Memory:
             was_down = found.is_down
             found.rise()
             if was_down:
-                self._has_down = any(health.is_down for health in self.health.values())
+                self.has_down = any(health.is_down for health in self.health.values())
             return
         self._refused(found, failure, now)
 
@@ -302,7 +303,7 @@ class Memory:
 
     def due(self, upstreams: Sequence[Upstream], now: float, *, fastest: bool = False) -> list[Upstream]:
         """Those to which a copy of the present question is to go as a probe; they count as probed."""
-        if not self._has_down and not fastest:
+        if not self.has_down and not fastest:
             return []
         found = []
         for upstream in upstreams:
@@ -332,4 +333,4 @@ class Memory:
 
     def _fall(self, found: Health, now: float) -> None:
         found.fall(now)
-        self._has_down = True
+        self.has_down = True

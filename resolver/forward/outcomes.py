@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from resolver.forward.cache import Lasting
+from resolver.forward.datagrams import Facts
 from resolver.forward.replies import with_ttl_at_most
 from resolver.forward.shares import Bound
 from resolver.forward.steps import Finish
@@ -33,6 +34,8 @@ class Outcome(NamedTuple):
     """True when the reply says that there is nothing, and a server before the one that said so was not heard."""
     overtaken: tuple[Upstream, ...] = ()
     """Who was asked first and has not answered yet: they may know better."""
+    facts: Facts | None = None
+    """What is known of the reply as it is, if anything."""
 
 
 TURNED_AWAY: Final = {

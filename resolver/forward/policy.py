@@ -143,7 +143,10 @@ class Lookup:
         now: float,
         memory: Memory,
         turn: int = 0,
+        *,
+        is_ordered: bool = False,
     ) -> None:
+        """``is_ordered`` says that the upstreams are in the order in which they are asked, and were all up."""
         self._client_tcp = over_tcp or options.over_tcp
         self._edns0 = options.edns0
         self._memory = memory
@@ -151,9 +154,9 @@ class Lookup:
         self._asked_at: dict[Upstream, float] = {}
         self._hedged = 0  # hedges that this look-up owes to the budget
         self._held: Finish | None = None  # that there is nothing, by the word of a later server
-        self._listed = turned(upstreams, turn) if options.order == "rotate" else upstreams
-        order = memory.ordered(self._listed, fastest=options.order == "fastest")
-        self._doubted = [upstream for upstream in order if memory.is_down(upstream)]
+        self._listed = turned(upstreams, turn) if options.order == "rotate" and not is_ordered else upstreams
+        order = upstreams if is_ordered else memory.ordered(self._listed, fastest=options.order == "fastest")
+        self._doubted = [] if is_ordered else [upstream for upstream in order if memory.is_down(upstream)]
         self._schedule = Schedule(order, options.attempts, memory, now)
         self._paused: Upstream | None = None  # who is asked when the pause is over
         self._timeout_s = options.timeout_s
@@ -171,6 +174,10 @@ class Lookup:
         """The first step."""
         self._memory.began()
         return self._advance(now)
+
+    def go_on(self, sent_at: float) -> Step:
+        """The first step, which was taken then: the first upstream has been asked by a datagram (`usual`)."""
+        return self._advance(sent_at)
 
     def woke(self, now: float) -> Step:
         """The time named by the last step has come."""

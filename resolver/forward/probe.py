@@ -35,7 +35,7 @@ class Probe:
         self._query = query
         self._upstream = upstream
         self._sent_at = now
-        self._query_id = forwarder._new_id()
+        self._query_id = forwarder.new_id()
         self._timer = forwarder._loop.call_later(LONG_S, self._woke)
         stats = forwarder.stats_of(upstream)
         stats.ask(now)

@@ -158,7 +158,7 @@ class Connection:
             try:
                 self._flush()
             except OSError as error:
-                self._end_soon(failure_of(error))
+                self._end_soon(failure_of(error.errno))
 
     def abandon(self, exchange: StreamExchange) -> None:
         """Nobody waits for this one any more."""
@@ -220,7 +220,7 @@ class Connection:
             self.end(error.failure, error.reason)
             return
         except OSError as error:
-            self.end(failure_of(error))
+            self.end(failure_of(error.errno))
             return
         for message in self._reader.feed(chunk):
             self._take(message)
@@ -260,7 +260,7 @@ class Connection:
                 raise OSError(number, "connect")
             self._poller.watch(self._fd, WRITABLE, self)
         except OSError as error:
-            self._end_soon(failure_of(error))
+            self._end_soon(failure_of(error.errno))
 
     def _establish(self, sock: socket.socket) -> None:
         number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

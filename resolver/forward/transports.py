@@ -23,7 +23,7 @@ SocketDone = Callable[[socket.socket | OSError], None]
 SocketFactory = Callable[[socket.AddressFamily, socket.SocketKind, SocketDone], None]
 """Make a non-blocking socket and hand it over, or why there is none: at once or later, on the loop."""
 
-_NON_BLOCKING = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+NON_BLOCKING = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _IP_RECVERR = 11  # linux/in.h; the socket module has no name for it before Python 3.14
 _IPV6_RECVERR = 25
 _MAX_EVENTS = 64  # one wake-up handles this many, so that the listeners have their turn
@@ -75,16 +75,16 @@ class Watched(Protocol):
         """The socket is readable, writable or broken."""
 
 
-def failure_of(error: OSError) -> Failure:
-    """The failure that an error of a socket is."""
-    return _FAILURES.get(error.errno or 0, Failure.UNREACHABLE)
+def failure_of(number: int | None) -> Failure:
+    """The failure that an error of a socket is, by its errno."""
+    return _FAILURES.get(number or 0, Failure.UNREACHABLE)
 
 
 def own_sockets(family: socket.AddressFamily, kind: socket.SocketKind, done: SocketDone) -> None:
     """The `SocketFactory` of our own network namespace: ``done`` is called before this returns."""
     made: socket.socket | OSError
     try:
-        made = socket.socket(family, kind | _NON_BLOCKING, 0)
+        made = socket.socket(family, kind | NON_BLOCKING, 0)
     except OSError as error:
         made = error
     done(made)
@@ -162,6 +162,12 @@ class UdpExchange:
         """Ask for a socket; what becomes of it is told to the listener."""
         factory(family_of(self._upstream), socket.SOCK_DGRAM, self._opened)
 
+    def go_on(self, fd: int) -> None:
+        """The query has been sent, from that socket, and whatever may come of it has not been read."""
+        self._socket = socket.socket(fileno=fd)
+        self._fd = fd
+        self._poller.watch(fd, READABLE, self)
+
     def close(self) -> None:
         """End the exchange; the listener hears no more of it."""
         self.is_closed = True
@@ -180,7 +186,7 @@ class UdpExchange:
             return  # its checksum was wrong, or the event was meant for a former owner of the descriptor
         except OSError as error:
             self.close()
-            self._listener.broke(failure_of(error))
+            self._listener.broke(failure_of(error.errno))
         else:
             self._listener.received(message)
 
@@ -197,14 +203,10 @@ class UdpExchange:
         try:
             self._begin(made)
         except OSError as error:
-            self._break_soon(failure_of(error))
+            self._break_soon(failure_of(error.errno))
 
     def _begin(self, sock: socket.socket) -> None:
-        # Without these two, a router's "host unreachable" is kept from a connected socket (ip(7)).
-        if self._upstream.is_ipv6:
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
-        else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+        hear_errors(sock)
         sock.connect(destination(self._upstream, sock))
         sock.send(self._query)
         self._poller.watch(self._fd, READABLE, self)
@@ -214,6 +216,14 @@ class UdpExchange:
             self.close()
             # Not at once: a long list of upstreams that all fail so would be as deep a recursion.
             self._poller.loop.call_soon(self._listener.broke, failure)
+
+
+def hear_errors(sock: socket.socket) -> None:
+    """Have the kernel tell of every ICMP error: a router's "host unreachable" is kept from others (ip(7))."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
 
 
 def family_of(upstream: Upstream) -> socket.AddressFamily:

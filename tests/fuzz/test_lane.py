@@ -117,7 +117,7 @@ def test_what_is_made_of_the_registry_the_chain_says_too(table: LaneTable | Plai
 def test_no_bytes_make_it_touch_what_is_not_its_own(tmp_path: Path) -> None:
     """Built with AddressSanitizer and UBSan, and fed with the corpus, its mutations and odd tables."""
     built = tmp_path / "_lane.abi3.so"
-    compile_it = command(ROOT, built, SANITIZERS)
+    compile_it = command(ROOT, "_lane", built, SANITIZERS)
     assert compile_it is not None, "a test machine has a compiler"
     subprocess.run(compile_it, check=True)
     libasan = subprocess.run(["gcc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
