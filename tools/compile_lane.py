@@ -1,4 +1,4 @@
-"""Hatch's build hook: compile what is in C, the fast lane and what asks upstreams, where there is a compiler; without one pydns is installed all the same.
+"""Hatch's build hook: compile what is in C where there is a compiler; without one pydns is installed all the same.
 
 ``PYDNS_LANE=python pip install .`` does not try. CFLAGS are respected (tests build with sanitizers so).
 """

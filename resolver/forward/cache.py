@@ -28,6 +28,7 @@ from collections.abc import Hashable, Iterator
 from msgspec import Struct
 
 from resolver.errors import WireError
+from resolver.forward.datagrams import Facts
 from resolver.wire.constants import AA, ANY, CNAME, NOERROR, NXDOMAIN, OPT, RCODE_MASK, SERVFAIL, SOA, TC
 from resolver.wire.name import WireName, is_below
 from resolver.wire.query import Query
@@ -48,6 +49,7 @@ RECHECK_S = 30.0
 _COUNTS = struct.Struct("!HHH")
 _NUMBER = struct.Struct("!H")
 _TTL = struct.Struct("!I")
+_AA_OCTET = AA >> 8
 _QNAME_POINTER = b"\xc0\x0c"
 """The name of the question, as nearly every first record has it (RFC 1035 4.1.4)."""
 
@@ -200,11 +202,23 @@ class Cache:
             return None
         return None if entry.left_s(now) + self.settings.stale_s < 0 else entry
 
-    def put(self, key: Hashable, query: Query, reply: bytes, now: float, *, is_provisional: bool = False) -> None:
-        """Keep a reply, which `shared.shareable` has made, if it may be kept."""
+    def put(
+        self,
+        key: Hashable,
+        query: Query,
+        reply: bytes,
+        now: float,
+        *,
+        is_provisional: bool = False,
+        facts: Facts | None = None,
+    ) -> None:
+        """Keep a reply, which `shared.shareable` has made, if it may be kept; ``facts`` are known of it."""
         if is_provisional and self.stale(key, now) is not None:
             return
-        entry = entry_of(query, reply, self.settings)
+        if facts is not None and facts[4] >= 0:
+            entry = _plain_entry(query, reply, facts, self.settings)
+        else:
+            entry = entry_of(query, reply, self.settings)
         if entry is not None:
             entry.is_provisional = is_provisional
         if entry is None or entry.size > self.settings.size:
@@ -284,6 +298,28 @@ def entry_of(query: Query, reply: bytes, settings: CacheSettings) -> Entry | Non
     # What is told from memory is nobody's own word (RFC 1034 6.2.1).
     kept = reply if not flags & AA else reply[:2] + _NUMBER.pack(flags & ~AA) + reply[4:]
     return Entry(query.key, query.qtype, rcode, kept, tuple(ttls), ttl)
+
+
+def _plain_entry(query: Query, reply: bytes, facts: Facts, settings: CacheSettings) -> Entry | None:
+    """The same of a reply that has what was asked for, by what is known of it."""
+    least, most = settings.min_ttl, settings.max_ttl
+    ttls = facts[5]
+    ttl = min(max(facts[4], least), most)
+    if ttl <= 0:
+        return None
+    for _, one in ttls:
+        if not least <= one <= most:
+            ttls = tuple((offset, min(max(one, least), most)) for offset, one in ttls)
+            break
+    octet = reply[2]
+    return Entry(
+        query.key,
+        query.qtype,
+        NOERROR,
+        reply if not octet & _AA_OCTET else reply[:2] + bytes((octet & ~_AA_OCTET,)) + reply[3:],
+        ttls,
+        ttl,
+    )
 
 
 def _chain(reply: bytes, query: Query, answers: tuple[Record, ...]) -> tuple[set[bytes], bool]:

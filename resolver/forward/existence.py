@@ -92,7 +92,7 @@ class _Doubt:
 
     def _no_data(self) -> Outcome:
         reply = compose(self._query, Answer(NOERROR), MAX_MESSAGE_SIZE)
-        return self._denial._replace(reply=reply, upstream=SYSTEM)
+        return self._denial._replace(reply=reply, facts=None, upstream=SYSTEM)
 
     def _end(self, outcome: Outcome) -> None:
         if self._timer is not None:

@@ -24,7 +24,7 @@ A look-up that is shared is one look-up: the memory of its upstreams hears of it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 
 from resolver.forward.cache import RECHECK_S, Cache, CacheSettings, Entry, Lasting
@@ -52,9 +52,6 @@ from resolver.wire.constants import (
     SERVFAIL,
 )
 from resolver.wire.query import Query
-
-_Ask = Callable[[Sequence[Upstream], Done, Hashable | None], None]
-"""Asks a question of these, for the share of that client."""
 
 WAITING_FOR_EACH = 8
 """How many may wait, together, for each look-up that may be under way."""
@@ -132,14 +129,10 @@ class Lookups:
             self.shared += 1
             shared.add(done, client)
             return
-        shared = self._under_way[key, over_tcp] = _Shared(self, key, query, stale, done, client)
-
-        def ask(upstreams: Sequence[Upstream], done: Done, client: Hashable | None) -> None:
-            if options.is_guarded:
-                done = partial(self.guard.pass_on, query, done)
-            self._ask(query, upstreams, over_tcp, done, options, in_namespace, client)
-
-        ask(upstreams, partial(self._ended, shared, over_tcp, ask), client)
+        shared = _Shared(self, key, query, stale, over_tcp, options, in_namespace)
+        self._under_way[key, over_tcp] = shared
+        shared.add(done, client)
+        shared.ask(upstreams, shared.ended, client)
 
     @property
     def generation(self) -> int:
@@ -180,59 +173,92 @@ class Lookups:
         """End every look-up; later ones end at once."""
         self.forwarder.close()
 
-    def _ended(self, shared: _Shared, over_tcp: bool, ask: _Ask, outcome: Outcome) -> None:
-        self._under_way.pop((shared.key, over_tcp), None)
-        outcome = self._keep(shared, outcome)
-        shared.end(outcome)
-        if outcome.overtaken:
-            ask(outcome.overtaken, partial(self._heard_late, shared), None)
-
-    def _heard_late(self, shared: _Shared, outcome: Outcome) -> None:
-        """Those who were overtaken have been asked on: their answer is the better one, their failure is none."""
-        if outcome.reply is not None and outcome.reply[3] & RCODE_MASK in (NOERROR, NXDOMAIN):
-            self._keep(shared, outcome)
-
     def _keep(self, shared: _Shared, outcome: Outcome) -> Outcome:
         """The outcome as everybody may have it, in the cache if it may be kept."""
-        reply = None if outcome.reply is None else shareable(shared.query, outcome.reply)
+        reply, facts = outcome.reply, outcome.facts
         if reply is None:
+            return outcome
+        made = shareable(shared.query, reply) if facts is None else reply[: facts[3]]
+        if made is None:
             return outcome
         if shared.generation == self.cache.generation:
             now = self._loop.time()
-            self.cache.put(shared.key, shared.query, reply, now, is_provisional=outcome.is_provisional)
-        return outcome._replace(reply=reply)
+            is_provisional = outcome.is_provisional
+            self.cache.put(shared.key, shared.query, made, now, is_provisional=is_provisional, facts=facts)
+        return outcome if made == reply else outcome._replace(reply=made)
 
 
 class _Shared:
     """One look-up and everybody who waits for it."""
 
-    __slots__ = ("_lookups", "_stale", "_timer", "_waiting", "generation", "key", "query")
+    __slots__ = (
+        "_in_namespace",
+        "_lookups",
+        "_options",
+        "_over_tcp",
+        "_stale",
+        "_timer",
+        "_waiting",
+        "generation",
+        "key",
+        "query",
+    )
 
     def __init__(
-        self, lookups: Lookups, key: Hashable, query: Query, stale: Entry | None, done: Done, client: Hashable | None
+        self,
+        lookups: Lookups,
+        key: Hashable,
+        query: Query,
+        stale: Entry | None,
+        over_tcp: bool,
+        options: ForwardOptions,
+        in_namespace: SocketFactory,
     ) -> None:
         self.key = key
         self.query = query
         self.generation = lookups.cache.generation
         self._lookups = lookups
         self._stale = stale
+        self._over_tcp = over_tcp
+        self._options = options
+        self._in_namespace = in_namespace
         self._waiting: list[tuple[Done, Hashable | None]] = []
         self._timer = None if stale is None else lookups._loop.call_later(PATIENCE_S, self._lose_patience)
-        self.add(done, client)
+
+    def ask(self, upstreams: Sequence[Upstream], done: Done, client: Hashable | None) -> None:
+        """Ask its question of these, for the share of that client."""
+        if self._options.is_guarded:
+            done = partial(self._lookups.guard.pass_on, self.query, done)
+        self._lookups._ask(self.query, upstreams, self._over_tcp, done, self._options, self._in_namespace, client)
+
+    def ended(self, outcome: Outcome) -> None:
+        """It is over."""
+        lookups = self._lookups
+        lookups._under_way.pop((self.key, self._over_tcp), None)
+        outcome = lookups._keep(self, outcome)
+        self._end(outcome)
+        if outcome.overtaken:
+            self.ask(outcome.overtaken, self._heard_late, None)
+
+    def _heard_late(self, outcome: Outcome) -> None:
+        """Those who were overtaken have been asked on: their answer is the better one, their failure is none."""
+        if outcome.reply is not None and outcome.reply[3] & RCODE_MASK in (NOERROR, NXDOMAIN):
+            self._lookups._keep(self, outcome)
 
     def add(self, done: Done, client: Hashable | None) -> None:
         """One more waits, in a place that ``client`` has taken."""
         self._waiting.append((done, client))
 
-    def end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: Outcome) -> None:
         """Tell everybody."""
         if self._timer is not None:
             self._timer.cancel()
-        is_usable = outcome.reply is not None and outcome.reply[3] & RCODE_MASK in (NOERROR, NXDOMAIN)
-        if self._stale is not None and not is_usable:
-            self._fall_back(self._stale)
-        else:
+        reply = outcome.reply
+        is_usable = reply is not None and reply[3] & RCODE_MASK in (NOERROR, NXDOMAIN)
+        if self._stale is None or is_usable:
             self._tell(outcome)
+        else:
+            self._fall_back(self._stale)
 
     def _lose_patience(self) -> None:
         assert self._stale is not None

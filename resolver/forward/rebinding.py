@@ -39,11 +39,11 @@ class RebindingGuard:
             return
         reply, address = without_private(query, outcome.reply)
         if address is None:
-            done(outcome if reply is outcome.reply else outcome._replace(reply=reply))
+            done(outcome if reply is outcome.reply else outcome._replace(reply=reply, facts=None))
             return
         self._count(query, address, outcome)
         reason = f"{address} is a private address (rebinding guard)"
-        done(outcome._replace(reply=reply, ede=(EDE_BLOCKED, reason)))
+        done(outcome._replace(reply=reply, facts=None, ede=(EDE_BLOCKED, reason)))
 
     def _count(self, query: Query, address: IPAddress, outcome: Outcome) -> None:
         self.blocked += 1

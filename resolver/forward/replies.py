@@ -13,6 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from resolver.errors import WireError
+from resolver.forward.datagrams import Facts
 from resolver.wire.constants import (
     AA,
     AD,
@@ -33,6 +34,7 @@ from resolver.wire.constants import (
     TC,
 )
 from resolver.wire.query import Query, scan
+from resolver.wire.ready import OPT_SIZE
 from resolver.wire.records import Record, records_of, walk
 from resolver.wire.reply import ede_option, opt_record
 
@@ -42,6 +44,8 @@ _SECTIONS = struct.Struct("!HHH")
 _NUMBER = struct.Struct("!H")
 _OPT = struct.Struct("!BHHIH")
 _EMPTY_OPT = _OPT.pack(0, OPT, EDNS_UDP_SIZE, 0, 0)
+_EMPTY_OPT_WITH_DO = _OPT.pack(0, OPT, EDNS_UDP_SIZE, DO, 0)
+_RD_OCTET = RD >> 8
 HOP_OPTIONS = frozenset((10, 11, 12))
 """COOKIE, edns-tcp-keepalive, Padding: between two neighbours, and no matter of the answer."""
 CLIENT_SUBNET = 8
@@ -199,10 +203,13 @@ def verify(query: Query, query_id: int, reply: bytes) -> Accept | Ignore | Fail:
     return Accept(rcode, bool(flags & TC))
 
 
-def fit(query: Query, reply: bytes, limit: int, ede: tuple[int, str] | None = None) -> bytes:
+def fit(
+    query: Query, reply: bytes, limit: int, ede: tuple[int, str] | None = None, facts: Facts | None = None
+) -> bytes:
     """The upstream's reply as ours to ``query``, in at most ``limit`` octets (512 or more).
 
-    ``ede`` is an extended error of our own beside the upstream's, for a client with EDNS (RFC 8914 3).
+    ``ede`` is an extended error of our own beside the upstream's, for a client with EDNS (RFC 8914 3). ``facts`` are
+    what is known of the reply.
 
     TC is set when answers had to be left out. Id, question, RD and CD are the client's, RA is set; AD stays for a
     client that asked for it (RFC 6840 5.8). An OPT is hop by hop (RFC 6891 6.1.1): a client that sent one gets one,
@@ -211,6 +218,8 @@ def fit(query: Query, reply: bytes, limit: int, ede: tuple[int, str] | None = No
     `verify` accepted.
     """
     start = query.question_end
+    if facts is not None and ede is None and facts[2] + OPT_SIZE <= limit:
+        return _plain(query, reply, facts)
     opt, records_behind, end = layout_of(reply, start)
     _, flags, _, answers, authorities, additionals = _HEADER.unpack_from(reply)
     asked = query.flags
@@ -251,6 +260,23 @@ def fit(query: Query, reply: bytes, limit: int, ede: tuple[int, str] | None = No
             flags |= TC
     head = _FLAGS_AND_COUNTS.pack(flags, 1, counts[0], counts[1], counts[2] + (1 if tail else 0))
     return query.wire[:2] + head + query.wire[HEADER_SIZE:start] + body + tail
+
+
+def _plain(query: Query, reply: bytes, facts: Facts) -> bytes:
+    """The same of a reply that need not be cut, and whose OPT, if it has one, is the last and says nothing."""
+    _, start, body_end, end, _, _ = facts
+    wire, edns = query.wire, query.edns
+    second = (reply[3] | RA) & ~CD | wire[3] & CD
+    if second & AD and not (wire[3] & AD or (edns is not None and edns.do)):
+        second &= ~AD
+    flags = bytes((reply[2] & ~_RD_OCTET | wire[2] & _RD_OCTET, second))
+    if edns is None and body_end == end:
+        return wire[:2] + flags + reply[4:HEADER_SIZE] + wire[HEADER_SIZE:start] + reply[start:end]
+    additionals = (reply[10] << 8 | reply[11]) - (body_end < end) + (edns is not None)
+    head = wire[:2] + flags + reply[4:10] + _NUMBER.pack(additionals) + wire[HEADER_SIZE:start] + reply[start:body_end]
+    if edns is None:
+        return head
+    return head + (_EMPTY_OPT_WITH_DO if edns.do else _EMPTY_OPT)
 
 
 def nothing_for(query: Query) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from resolver.forward.replies import layout_of, without_hop_options
 from resolver.forward.upstreams import Upstream
@@ -19,10 +20,29 @@ if TYPE_CHECKING:
     from resolver.forward.transports import SocketFactory
 
 _FIXED_SIZE = 11  # of an OPT record before its options: root, type, size, flags, length
-_SHARED_FLAGS = RD | CD | AD
+_RD_OCTET = RD >> 8
+_AD_CD_OCTET = AD | CD
+_EDNS, _DO = 2, 4  # beside these three in one octet
+_OCTETS = tuple(bytes((octet,)) for octet in range(256))
 _NUMBER = struct.Struct("!H")
 _OPTION = struct.Struct("!HH")
 _PLAIN_COUNTS = (b"\0\1\0\0\0\0\0\0", b"\0\1\0\0\0\0\0\1")
+
+
+class _Whom:
+    """Whom a question is asked of, as a part of keys: there is one for each, so that it is hashed at no cost."""
+
+    __slots__ = ("__weakref__", "given", "upstreams", "where")
+
+    def __init__(self, upstreams: Sequence[Upstream], where: SocketFactory | None) -> None:
+        self.given = upstreams
+        self.upstreams = tuple(upstreams)
+        self.where = where
+        """The namespace that some of them are in."""
+
+
+_whom: WeakValueDictionary[tuple[tuple[Upstream, ...], SocketFactory | None], _Whom] = WeakValueDictionary()
+_last = _Whom((), None)
 
 
 def key_of(query: Query, upstreams: Sequence[Upstream], in_namespace: SocketFactory) -> Hashable | None:
@@ -37,30 +57,45 @@ def key_of(query: Query, upstreams: Sequence[Upstream], in_namespace: SocketFact
         return None
     if edns is not None and edns.has_options and not _are_hop_options(query):
         return None
-    where = None
-    for upstream in upstreams:
-        if upstream.in_namespace:
-            where = in_namespace
-    return (
-        query.key,
-        query.wire[query.question_end - 4 : query.question_end],
-        query.flags & _SHARED_FLAGS,
-        None if edns is None else edns.do,
-        tuple(upstreams),
-        where,
-    )
+    wire, end = query.wire, query.question_end
+    asks = wire[2] & _RD_OCTET | wire[3] & _AD_CD_OCTET
+    if edns is not None:
+        asks |= _EDNS | (_DO if edns.do else 0)
+    return query.key + wire[end - 4 : end] + _OCTETS[asks], _asked_of(upstreams, in_namespace)
 
 
 def asked_with(key: Hashable) -> tuple[tuple[str, ...], tuple[Upstream, ...]]:
     """What tells a question of `key_of` from others for the same name and type, in words, and who was asked."""
     if not isinstance(key, tuple):
         return (), ()
-    if len(key) == 2:  # as it is for look-ups whose answers are looked at
-        words, upstreams = asked_with(key[0])
-        return (*words, str(key[1])), upstreams
-    _, _, flags, do, upstreams, where = key
-    said = {"without RD": not flags & RD, "CD": flags & CD, "AD": flags & AD, "without EDNS": do is None, "DO": do}
-    return (*(word for word, holds in said.items() if holds), *(("in a namespace",) if where else ())), upstreams
+    question, whom = key
+    if not isinstance(whom, _Whom):  # as it is for look-ups whose answers are looked at
+        words, upstreams = asked_with(question)
+        return (*words, str(whom)), upstreams
+    asks = question[-1]
+    said = {
+        "without RD": not asks & _RD_OCTET,
+        "CD": asks & CD,
+        "AD": asks & AD,
+        "without EDNS": not asks & _EDNS,
+        "DO": asks & _DO,
+    }
+    words = tuple(word for word, holds in said.items() if holds)
+    return (*words, *(("in a namespace",) if whom.where is not None else ())), whom.upstreams
+
+
+def _asked_of(upstreams: Sequence[Upstream], in_namespace: SocketFactory) -> _Whom:
+    """The one object for these, as long as anybody has it; nearly always they are those of the last question."""
+    global _last
+    if _last.given is upstreams and (_last.where is None or _last.where == in_namespace):
+        return _last
+    where = in_namespace if any(upstream.in_namespace for upstream in upstreams) else None
+    key = (tuple(upstreams), where)
+    found = _whom.get(key)
+    if found is None:
+        found = _whom[key] = _Whom(upstreams, where)
+    _last = found
+    return found
 
 
 def _are_hop_options(query: Query) -> bool:

@@ -332,7 +332,7 @@ class Responder:
                 elif forward.chased:
                     reply = chase.join(query, forward.chased, outcome.reply, limit, outcome.ede)
                 else:
-                    reply = fit(query, outcome.reply, limit, outcome.ede)
+                    reply = fit(query, outcome.reply, limit, outcome.ede, outcome.facts)
             except Exception:
                 self._fail(query, transport, send, started)
                 return
