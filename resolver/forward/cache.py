@@ -46,6 +46,7 @@ MAX_SERVFAIL_TTL = 5
 RECHECK_S = 30.0
 """How long after a look-up for a stale answer has failed nobody waits for another one."""
 
+_NEVER = float("-inf")
 _COUNTS = struct.Struct("!HHH")
 _NUMBER = struct.Struct("!H")
 _TTL = struct.Struct("!I")
@@ -97,9 +98,9 @@ class Entry:
         self.ttl = ttl
         """Seconds for which it is good."""
         self.stored_at = 0.0
-        self.failed_at = float("-inf")
+        self.failed_at = _NEVER
         """When upstreams were last asked for a fresh one in vain, its time being over."""
-        self.fetch_at = float("-inf")
+        self.fetch_at = _NEVER
         """Before then it is not fetched ahead of time: that was begun just now."""
         self.hits = 0
         self.is_provisional = False
@@ -229,10 +230,11 @@ class Cache:
         if entry.rcode == SERVFAIL and self.stale(key, now) is not None:
             return  # what is known is better than that it cannot be had just now
         entry.stored_at = now
-        self._drop(key)
+        former = self._entries.pop(key, None)
         self._entries[key] = entry
-        self.size += entry.size
-        self._shrink()
+        self.size += entry.size - (former.size if former is not None else 0)
+        if self.size > self.settings.size:
+            self._shrink()
 
     def resize(self, settings: CacheSettings) -> None:
         """Go by other settings from now on."""

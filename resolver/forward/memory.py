@@ -122,15 +122,27 @@ class Health:
         """The time within which nearly every reply comes; None before the first one."""
         return None if self.rtt_s is None else self.rtt_s + 2 * self.variation_s
 
-    def sample(self, rtt_s: float, now: float) -> None:
-        """Smooth a measured time in (RFC 6298 2)."""
-        self.sampled_at = now
+    @property
+    def patience_s(self) -> float:
+        """As `Memory.patience_s`."""
         if self.rtt_s is None:
+            return FIRST_PATIENCE_S
+        patience_s = FACTOR * (self.rtt_s + 2 * self.variation_s)
+        return patience_s if patience_s > MIN_PATIENCE_S else MIN_PATIENCE_S
+
+    def sample(self, rtt_s: float, now: float) -> None:
+        """Something came of it: smooth its time in (RFC 6298 2)."""
+        self.sampled_at = self.replied_at = now
+        self.opening_since = None
+        smoothed_s = self.rtt_s
+        if smoothed_s is None:
             self.rtt_s, self.variation_s = rtt_s, rtt_s / 2
             return
-        rtt_s = min(rtt_s, OUTLIER * self.rtt_s + 0.1)
-        self.variation_s += _VARIATION_GAIN * (abs(self.rtt_s - rtt_s) - self.variation_s)
-        self.rtt_s += _GAIN * (rtt_s - self.rtt_s)
+        off_s = rtt_s - smoothed_s
+        if rtt_s > OUTLIER * smoothed_s + 0.1:
+            off_s = (OUTLIER - 1) * smoothed_s + 0.1
+        self.variation_s += _VARIATION_GAIN * (abs(off_s) - self.variation_s)
+        self.rtt_s = smoothed_s + _GAIN * off_s
 
     def rise(self) -> None:
         """It has answered."""
@@ -209,8 +221,7 @@ class Memory:
     def patience_s(self, upstream: Upstream) -> float:
         """How long a try of it is waited for before the next upstream is asked, in seconds."""
         found = self.health.get(upstream)
-        expected = found.expected_s if found is not None else None
-        return FIRST_PATIENCE_S if expected is None else max(MIN_PATIENCE_S, FACTOR * expected)
+        return FIRST_PATIENCE_S if found is None else found.patience_s
 
     def began(self) -> None:
         """A look-up begins."""
@@ -236,18 +247,22 @@ class Memory:
         ``over_tcp`` says here as below that a datagram server was asked by TCP.
         """
         found = self.of(upstream)
-        found.sample(rtt_s, now)
-        found.replied_at = now
-        found.opening_since = None
         if over_tcp:
             found.tcp_down_until = float("-inf")
         if failure is None or failure not in _LAME:
+            self.answered(found, rtt_s, now)
+            return
+        found.sample(rtt_s, now)
+        self._refused(found, failure, now)
+
+    def answered(self, found: Health, rtt_s: float, now: float) -> None:
+        """A reply came of one that is remembered so, and is one to go by."""
+        found.sample(rtt_s, now)
+        if found.strikes or found.refusals or found.down_since is not None:
             was_down = found.is_down
             found.rise()
             if was_down:
                 self.has_down = any(health.is_down for health in self.health.values())
-            return
-        self._refused(found, failure, now)
 
     def failed(self, upstream: Upstream, failure: Failure, now: float, *, over_tcp: bool = False) -> None:
         """A try came to nothing, without a reply that could be used."""

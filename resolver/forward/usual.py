@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING
 
 from resolver.forward.asked import Sent
 from resolver.forward.datagrams import Facts, new_datagrams, place_of
-from resolver.forward.memory import TICK_S
+from resolver.forward.memory import TICK_S, Health
 from resolver.forward.outcomes import STOPPING, Done, Outcome
 from resolver.forward.policy import BUDGET_S, ForwardOptions
 from resolver.forward.replies import Accept, Ignore, is_referral, upstream_query, verify
 from resolver.forward.running import Running
 from resolver.forward.schedule import turned
+from resolver.forward.stats import UpstreamStats
 from resolver.forward.transports import SocketFactory
 from resolver.forward.upstreams import Upstream
 from resolver.wire.constants import NOERROR, NXDOMAIN
@@ -45,6 +46,7 @@ class _UnderWay:
     __slots__ = (
         "client",
         "done",
+        "health",
         "in_namespace",
         "number",
         "options",
@@ -52,6 +54,7 @@ class _UnderWay:
         "query",
         "query_id",
         "sent_at",
+        "stats",
         "wake_at",
     )
 
@@ -66,6 +69,8 @@ class _UnderWay:
         client: Hashable | None,
         sent_at: float,
         wake_at: float,
+        health: Health,
+        stats: UpstreamStats,
     ) -> None:
         self.query = query
         self.query_id = query_id
@@ -78,6 +83,9 @@ class _UnderWay:
         self.sent_at = sent_at
         self.wake_at = wake_at
         """When the next upstream is to be asked, or this one again."""
+        self.health = health
+        """What is remembered of the one that was asked."""
+        self.stats = stats
         self.number = -1
         """Of its datagram; negative when it is over here."""
 
@@ -92,6 +100,8 @@ class Usual:
         self._under_way: set[_UnderWay] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
+        self._last: Upstream | None = None
+        self._place: bytes | None = None
         loop.add_reader(self._datagrams.fileno(), self._on_ready)
 
     def __len__(self) -> int:
@@ -117,22 +127,29 @@ class Usual:
             return False
         order = turned(upstreams, forwarder.lookups) if options.order == "rotate" else upstreams
         upstream = order[0]
-        place = place_of(upstream)
-        if place is None:
+        if upstream is not self._last:
+            self._last, self._place = upstream, place_of(upstream)
+        if self._place is None:
             return False
-        query_id = forwarder.new_id()
-        wake_at = now + BUDGET_S
+        health = memory.of(upstream)
+        wait_s = BUDGET_S
         if len(order) > 1 or options.attempts > 1:
-            wake_at = min(now + min(memory.patience_s(upstream), options.timeout_s), wake_at)
-        this = _UnderWay(query, query_id, order, done, options, in_namespace, client, now, wake_at)
+            wait_s = health.patience_s
+            if wait_s > options.timeout_s:
+                wait_s = options.timeout_s
+            if wait_s > BUDGET_S:
+                wait_s = BUDGET_S
+        wake_at = now + wait_s
+        query_id = forwarder.new_id()
+        sent = upstream_query(query, query_id, options.edns0 and query.edns is None)
+        stats = forwarder.stats_of(upstream)
+        this = _UnderWay(query, query_id, order, done, options, in_namespace, client, now, wake_at, health, stats)
         try:
-            this.number = self._datagrams.ask(
-                place, upstream_query(query, query_id, options.edns0 and query.edns is None), this
-            )
+            this.number = self._datagrams.ask(self._place, sent, this)
         except OSError:
             return False
         self._under_way.add(this)
-        forwarder.stats_of(upstream).ask(now)
+        stats.ask(now)
         memory.began()
         if self._timer is None:
             self._wake_at(wake_at)
@@ -188,7 +205,7 @@ class Usual:
     def _look_at(self, this: _UnderWay, message: bytes, now: float) -> None:
         verdict = verify(this.query, this.query_id, message)
         if isinstance(verdict, Ignore):
-            self._forwarder.stats_of(this.order[0]).ignored += 1
+            this.stats.ignored += 1
         elif (
             isinstance(verdict, Accept)
             and verdict.rcode in (NOERROR, NXDOMAIN)
@@ -201,12 +218,11 @@ class Usual:
 
     def _replied(self, this: _UnderWay, reply: bytes, facts: Facts | None, now: float) -> None:
         self._datagrams.end(self._over(this))
-        upstream = this.order[0]
         took_s = now - this.sent_at
         forwarder = self._forwarder
-        forwarder.memory.replied(upstream, took_s, None, now)
-        forwarder.stats_of(upstream).latency.observe(took_s)
-        forwarder.ended(this.client, this.done, Outcome(reply, upstream, None, facts=facts))
+        forwarder.memory.answered(this.health, took_s, now)
+        this.stats.latency.observe(took_s)
+        forwarder.ended(this.client, this.done, Outcome(reply, this.order[0], None, facts=facts))
 
     def _over(self, this: _UnderWay) -> int:
         self._under_way.discard(this)
