@@ -113,7 +113,7 @@ class Lookups:
                 return
             done = _nobody
         shared = self._under_way.get((key, over_tcp))
-        stale = self.cache.stale(key, now)
+        stale = self.cache.stale(key, now) if key in self.cache else None
         if stale is not None and done is not _nobody and (now < stale.failed_at + RECHECK_S):
             self.cache.stale_hits += 1
             done(_stale_outcome(stale))
@@ -129,9 +129,8 @@ class Lookups:
             self.shared += 1
             shared.add(done, client)
             return
-        shared = _Shared(self, key, query, stale, over_tcp, options, in_namespace)
+        shared = _Shared(self, key, query, stale, over_tcp, options, in_namespace, (done, client))
         self._under_way[key, over_tcp] = shared
-        shared.add(done, client)
         shared.ask(upstreams, shared.ended, client)
 
     @property
@@ -160,13 +159,14 @@ class Lookups:
         client: Hashable | None,
     ) -> None:
         """Ask those of the upstreams that do not lead back to us."""
-        if self.loops.is_on:
+        loops = self.loops
+        if loops.is_on and not loops.passes(upstreams, in_namespace):
             usable = self.loops.usable(upstreams, in_namespace, query.key)
             if upstreams and not usable:
                 done(Outcome(None, None, looping_error(upstreams)))
                 return
             upstreams = usable
-        asked = self._existence if names_last(upstreams, query) else self.forwarder
+        asked = self._existence if len(upstreams) > 1 and names_last(upstreams, query) else self.forwarder
         asked.resolve(query, upstreams, over_tcp, done, options, in_namespace, client)
 
     def close(self) -> None:
@@ -213,6 +213,7 @@ class _Shared:
         over_tcp: bool,
         options: ForwardOptions,
         in_namespace: SocketFactory,
+        first: tuple[Done, Hashable | None],
     ) -> None:
         self.key = key
         self.query = query
@@ -222,7 +223,7 @@ class _Shared:
         self._over_tcp = over_tcp
         self._options = options
         self._in_namespace = in_namespace
-        self._waiting: list[tuple[Done, Hashable | None]] = []
+        self._waiting = [first]
         self._timer = None if stale is None else lookups._loop.call_later(PATIENCE_S, self._lose_patience)
 
     def ask(self, upstreams: Sequence[Upstream], done: Done, client: Hashable | None) -> None:
@@ -279,7 +280,10 @@ class _Shared:
         waiting, self._waiting = self._waiting, []
         for _, client in waiting:
             self._lookups._waits.give_back(client)
-        self._tell_some(waiting, outcome)
+        if len(waiting) == 1:
+            waiting[0][0](outcome)
+        else:
+            self._tell_some(waiting, outcome)
 
     def _tell_some(self, waiting: list[tuple[Done, Hashable | None]], outcome: Outcome) -> None:
         for done, _ in waiting[:_AT_A_TIME]:

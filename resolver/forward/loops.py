@@ -144,6 +144,11 @@ class Loops:
         if former.keys() != named.keys():
             self._last, self._last_inside = (), None
 
+    def passes(self, upstreams: Sequence[Upstream], in_namespace: SocketFactory) -> bool:
+        """Whether these are all usable, as is known without a look at the name: as those of the last question were."""
+        is_last = upstreams is self._last and in_namespace is self._last_inside and self._last_below is _ALL_OTHERS
+        return is_last and not self._routed and not self._muted
+
     def usable(
         self, upstreams: Sequence[Upstream], in_namespace: SocketFactory, key: WireName = ROOT
     ) -> Sequence[Upstream]:

@@ -217,7 +217,9 @@ class Usual:
             self._in_full(this).first.received(message)
 
     def _replied(self, this: _UnderWay, reply: bytes, facts: Facts | None, now: float) -> None:
-        self._datagrams.end(self._over(this))
+        self._under_way.discard(this)
+        self._datagrams.end(this.number)
+        this.number = -1
         took_s = now - this.sent_at
         forwarder = self._forwarder
         forwarder.memory.answered(this.health, took_s, now)

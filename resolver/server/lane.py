@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from functools import partial
 from time import perf_counter
 
 from resolver._lane import Loop
 from resolver.counters import BUCKETS_S
 from resolver.server.loop import LaneLoop
 from resolver.server.neighbours import host_of, is_link_local
-from resolver.server.responder import Responder, Send
-from resolver.server.udp import MAX_CLIENTS, Client, UdpListener, ask_for_destination
+from resolver.server.responder import Responder
+from resolver.server.udp import MAX_CLIENTS, Ancillary, Client, UdpListener, ask_for_destination
 from resolver.wire.known import REVERSE
 from resolver.wire.lane import LaneTable
 
@@ -51,8 +50,7 @@ class LaneUdpListener(UdpListener):
         misses = self._lane.drain()
         if misses is not None:
             for wire, client, source in misses:
-                send = partial(self._send_from, source, client) if source else partial(self._send, client)
-                self._handle(wire, client, send)
+                self._handle(wire, client, source)
 
     def _refresh(self) -> None:
         """Have the lane forget what is no longer good."""
@@ -69,7 +67,7 @@ class LaneUdpListener(UdpListener):
         stats.unsent += unsent - self._unsent
         self._unsent = unsent
 
-    def _handle(self, wire: bytes, client: Client, send: Send) -> None:
+    def _handle(self, wire: bytes, client: Client, source: Ancillary | None = None) -> None:
         """As `UdpListener`; reverse names are made ready first, which the lane cannot do by itself."""
         if REVERSE in wire:
             started = perf_counter()
@@ -78,9 +76,9 @@ class LaneUdpListener(UdpListener):
             reply = self._responder.state.view_of(host).ready[self._transport].make(wire)
             if reply is not None:
                 self._responder.stats.duration.observe(perf_counter() - started)
-                send(reply)
+                self._send_from(source, client, reply) if source else self._send(client, reply)
                 return
-        super()._handle(wire, client, send)
+        super()._handle(wire, client, source)
 
     def _remember(self, host: str) -> None:
         if host in self._known:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Hashable
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -320,32 +321,33 @@ class Responder:
     ) -> None:
         if not state.passes_client_subnet:
             query = without_client_subnet(query)
-        limit = _limit(query, transport)
-
-        def done(waiting: Waiting, outcome: Outcome) -> None:
-            self.in_flight -= 1
-            self._waiting.discard(waiting)
-            try:
-                if outcome.reply is None:
-                    rcode = REFUSED if outcome.refused else SERVFAIL
-                    reply = compose(query, Answer(rcode, forward.chased, ede=outcome.ede), limit)
-                elif forward.chased:
-                    reply = chase.join(query, forward.chased, outcome.reply, limit, outcome.ede)
-                else:
-                    reply = fit(query, outcome.reply, limit, outcome.ede, outcome.facts)
-            except Exception:
-                self._fail(query, transport, send, started)
-                return
-            stage = CACHE if outcome.is_cached else "forward"
-            if outcome.lasting is not None and state is self._state and not forward.chased:
-                self._pass_on(query, outcome, reply, host, transport)
-            self._finish(reply, reply[3] & RCODE_MASK, stage, send, started)
-
         self.in_flight += 1
-        waiting = Waiting(query, host, transport, forward, state.upstreams_for(forward), started, done)
+        upstreams = state.upstreams_for(forward)
+        waiting = Waiting(query, host, transport, forward, upstreams, started, partial(self._answered, state, send))
         self._ask(waiting, state)
         if not waiting.is_over:
             self._waiting.add(waiting)
+
+    def _answered(self, state: State, send: Send, waiting: Waiting, outcome: Outcome) -> None:
+        self.in_flight -= 1
+        self._waiting.discard(waiting)
+        query, forward, transport = waiting.query, waiting.forward, waiting.transport
+        limit = _limit(query, transport)
+        try:
+            if outcome.reply is None:
+                rcode = REFUSED if outcome.refused else SERVFAIL
+                reply = compose(query, Answer(rcode, forward.chased, ede=outcome.ede), limit)
+            elif forward.chased:
+                reply = chase.join(query, forward.chased, outcome.reply, limit, outcome.ede)
+            else:
+                reply = fit(query, outcome.reply, limit, outcome.ede, outcome.facts)
+        except Exception:
+            self._fail(query, transport, send, waiting.started)
+            return
+        stage = CACHE if outcome.is_cached else "forward"
+        if outcome.lasting is not None and state is self._state and not forward.chased:
+            self._pass_on(query, outcome, reply, waiting.host, transport)
+        self._finish(reply, reply[3] & RCODE_MASK, stage, send, waiting.started)
 
     def _ask(self, waiting: Waiting, state: State) -> None:
         forward = waiting.forward

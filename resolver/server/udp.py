@@ -15,7 +15,7 @@ from typing import Any
 
 from resolver.counters import UDP4, UDP6
 from resolver.server.neighbours import host_of, is_link_local
-from resolver.server.responder import Responder, Send
+from resolver.server.responder import Responder
 from resolver.wire.making import COOKIE_HEAD, COOKIE_SIZE
 from resolver.wire.ready import PlainTable
 
@@ -108,7 +108,7 @@ class UdpListener:
                     self._send(client, reply)
                     continue
             at = perf_counter()
-            self._handle(wire, client, partial(self._send, client))
+            self._handle(wire, client)
             slow_s += perf_counter() - at
         if hits:
             self._responder.stats.duration.observe((perf_counter() - started - slow_s) / hits, hits)
@@ -120,11 +120,12 @@ class UdpListener:
             self._tables.clear()
         return self._tables
 
-    def _handle(self, wire: bytes, client: Client, send: Send) -> None:
+    def _handle(self, wire: bytes, client: Client, source: Ancillary | None = None) -> None:
+        """Have a query answered, from the address that was asked where there are several."""
         host = host_of(client)
         self._remember(host)
         self._owed += 1
-        if not self._responder.handle(wire, host, self._transport, partial(self._settle, send)):
+        if not self._responder.handle(wire, host, self._transport, partial(self._settle, client, source)):
             self._owed -= 1
 
     def _remember(self, host: str) -> None:
@@ -137,17 +138,17 @@ class UdpListener:
         if isinstance(table, PlainTable):
             self._tables[host] = table
 
-    def _settle(self, send: Send, reply: bytes) -> None:
-        send(reply)
+    def _settle(self, client: Client, source: Ancillary | None, reply: bytes) -> None:
+        if source:
+            self._send_from(source, client, reply)
+        else:
+            try:
+                self._socket.sendto(reply, client)
+            except OSError:  # the client's matter: its route or its socket is gone, or ours is full
+                self._responder.stats.unsent += 1
         self._owed -= 1
         if self._is_closing and not self._owed:
             self._socket.close()
-
-    def _send(self, client: Client, reply: bytes) -> None:
-        try:
-            self._socket.sendto(reply, client)
-        except OSError:  # the client's matter: its route or its socket is gone, or ours is full
-            self._responder.stats.unsent += 1
 
     def _send_from(self, source: Ancillary, client: Client, reply: bytes) -> None:
         try:
@@ -191,7 +192,7 @@ class WildcardUdpListener(UdpListener):
                 self._send_from(source, client, reply)
                 continue
             at = perf_counter()
-            self._handle(wire, client, partial(self._send_from, source, client))
+            self._handle(wire, client, source)
             slow_s += perf_counter() - at
         if hits:
             self._responder.stats.duration.observe((perf_counter() - started - slow_s) / hits, hits)

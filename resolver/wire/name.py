@@ -115,7 +115,13 @@ def suffixes_of(name: bytes) -> Iterator[WireName]:
 @lru_cache(maxsize=16)
 def lineage_of(name: bytes) -> tuple[WireName, ...]:
     """What `suffixes_of` yields, remembered for a moment: one question's are looked at again and again."""
-    return tuple(suffixes_of(name))
+    found = []
+    position = 0
+    while size := name[position]:
+        found.append(WireName(name[position:]))
+        position += 1 + size
+    found.append(ROOT)
+    return tuple(found)
 
 
 def parent_of(name: bytes) -> WireName:
