@@ -106,9 +106,9 @@ static int is_known(const Name *names, unsigned known, const uint8_t *name, size
 }
 
 PyDoc_STRVAR(read_doc,
-             "read(query, reply): what stands where in a plain reply to the query as it was sent, as (rcode, octets of\n"
-             "the question's end, of the records without OPT, of all records, the least TTL of an answer that has what\n"
-             "was asked for or -1, ((offset, TTL), ...)); None for any other message.");
+             "read(query, reply): what stands where in a plain reply to the query as it was sent, as (rcode, offset of\n"
+             "the question's end, of that of the records without OPT, the least TTL of an answer that has what was asked\n"
+             "for or -1, ((offset, TTL), ...)); None for any other message.");
 
 static PyObject *read_reply(const uint8_t *query, size_t asked, const uint8_t *reply, size_t size) {
     if (asked < HEADER + 5 || size < HEADER || memcmp(query, reply, 2)) Py_RETURN_NONE;
@@ -183,6 +183,7 @@ static PyObject *read_reply(const uint8_t *query, size_t asked, const uint8_t *r
             }
         }
     }
+    if (position != size) goto odd;
     if (!has_opt) {
         body = position;
     } else {
@@ -191,7 +192,7 @@ static PyObject *read_reply(const uint8_t *query, size_t asked, const uint8_t *r
         if (!others) return NULL;
         ttls = others;
     }
-    return Py_BuildValue("(InnnLN)", rcode, (Py_ssize_t)begin, (Py_ssize_t)body, (Py_ssize_t)position,
+    return Py_BuildValue("(InnLN)", rcode, (Py_ssize_t)begin, (Py_ssize_t)body,
                          found && is_readable && rcode == NOERROR ? least : -1LL, ttls);
 odd:
     Py_DECREF(ttls);

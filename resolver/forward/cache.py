@@ -220,8 +220,8 @@ class Cache:
         """Keep a reply, which `shared.shareable` has made, if it may be kept; ``facts`` are known of it."""
         if is_provisional and self.stale(key, now) is not None:
             return
-        if facts is not None and facts[4] >= 0:
-            entry = _plain_entry(query, reply, facts, self.settings)
+        if facts is not None and facts[3] >= 0:
+            entry = plain_entry(query, reply, facts, self.settings)
         else:
             entry = entry_of(query, reply, self.settings)
         if entry is not None:
@@ -306,11 +306,11 @@ def entry_of(query: Query, reply: bytes, settings: CacheSettings) -> Entry | Non
     return Entry(query.key, query.qtype, rcode, kept, tuple(ttls), ttl)
 
 
-def _plain_entry(query: Query, reply: bytes, facts: Facts, settings: CacheSettings) -> Entry | None:
+def plain_entry(query: Query, reply: bytes, facts: Facts, settings: CacheSettings) -> Entry | None:
     """The same of a reply that has what was asked for, by what is known of it."""
     least, most = settings.min_ttl, settings.max_ttl
-    ttls = facts[5]
-    ttl = min(max(facts[4], least), most)
+    ttls = facts[4]
+    ttl = min(max(facts[3], least), most)
     if ttl <= 0:
         return None
     for _, one in ttls:

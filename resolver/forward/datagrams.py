@@ -17,11 +17,11 @@ from resolver.forward.transports import NON_BLOCKING, hear_errors
 from resolver.forward.upstreams import Upstream
 from resolver.wire.constants import MAX_MESSAGE_SIZE
 
-Facts = tuple[int, int, int, int, int, tuple[tuple[int, int], ...]]
+Facts = tuple[int, int, int, int, tuple[tuple[int, int], ...]]
 """What stands where in a reply that is nothing out of the ordinary: whole, not truncated, with our id and question.
 
-rcode, which is NOERROR or NXDOMAIN; offsets of the end of the question, of the records without an OPT (which, if there
-is one, is the last, and empty), and of all records; the least TTL of an answer that has what was asked for, -1 where it
+rcode, which is NOERROR or NXDOMAIN; offsets of the end of the question, and of the end of the records without an OPT
+(which, if there is one, is the last, and empty); the least TTL of an answer that has what was asked for, -1 where it
 does not; and offset and TTL of every other record than the OPT.
 """
 Taken = tuple[Any, bytes | int, Facts | None]

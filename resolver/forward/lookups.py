@@ -178,7 +178,7 @@ class Lookups:
         reply, facts = outcome.reply, outcome.facts
         if reply is None:
             return outcome
-        made = shareable(shared.query, reply) if facts is None else reply[: facts[3]]
+        made = shareable(shared.query, reply) if facts is None else reply
         if made is None:
             return outcome
         if shared.generation == self.cache.generation:

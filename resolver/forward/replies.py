@@ -264,7 +264,8 @@ def fit(
 
 def _plain(query: Query, reply: bytes, facts: Facts) -> bytes:
     """The same of a reply that need not be cut, and whose OPT, if it has one, is the last and says nothing."""
-    _, start, body_end, end, _, _ = facts
+    _, start, body_end, _, _ = facts
+    end = len(reply)
     wire, edns = query.wire, query.edns
     second = (reply[3] | RA) & ~CD | wire[3] & CD
     if second & AD and not (wire[3] & AD or (edns is not None and edns.do)):

@@ -1,0 +1,182 @@
+"""What the compiled part says of a reply is what Python says; and no bytes make it touch what is not its own."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
+import pytest
+
+from resolver._ask import read
+from resolver.forward.cache import CacheSettings, Entry, entry_of, plain_entry
+from resolver.forward.replies import Accept, fit, is_referral, verify
+from resolver.forward.shared import shareable
+from resolver.wire.constants import NOERROR, NXDOMAIN
+from resolver.wire.query import Query, scan
+from tests.fuzz.test_any_bytes import SECONDS, SEED
+from tests.fuzz.test_lane import ROOT, SANITIZERS
+from tools.compile_lane import command
+
+SETTINGS = (CacheSettings(), CacheSettings(min_ttl=60, max_ttl=300), CacheSettings(max_ttl=10))
+LIMITS = (512, 1232, 65535)
+
+
+def exchange(
+    rtype: str, *records: str, rcode: int = 0, edns: bool | None = None, flags: int = 0
+) -> tuple[bytes, bytes]:
+    """A query for www.example.org and a reply: records are ``SECTION OWNER TTL TYPE RDATA``."""
+    query = dns.message.make_query("www.Example.org.", rtype, use_edns=edns)
+    reply = dns.message.make_response(query, recursion_available=True)
+    reply.set_rcode(dns.rcode.Rcode.make(rcode))
+    reply.flags |= flags
+    for record in records:
+        section, owner, ttl, kind, rdata = record.split(maxsplit=4)
+        rrset = dns.rrset.from_text(owner, int(ttl), "IN", kind, rdata)
+        reply.sections[int(section)].append(rrset)
+    return query.to_wire(), reply.to_wire()
+
+
+SOA = "2 example.org. 900 SOA ns.example.org. root.example.org. 1 2 3 4 300"
+EXCHANGES = [
+    exchange("A", "1 www.example.org. 300 A 192.0.2.1"),
+    exchange("A", *(f"1 www.example.org. {ttl} A 192.0.2.{ttl}" for ttl in (1, 59, 60, 200))),
+    exchange("A", "1 www.example.org. 300 A 192.0.2.1", edns=True),
+    exchange("A", "1 www.example.org. 300 A 192.0.2.1", flags=dns.flags.AA | dns.flags.AD, edns=True),
+    exchange("A", "1 www.example.org. 300 CNAME web.example.net.", "1 web.example.net. 20 A 192.0.2.1"),
+    exchange(
+        "AAAA",
+        "1 www.example.org. 300 CNAME a.example.org.",
+        "1 a.example.org. 20 CNAME b.example.org.",
+        "1 b.example.org. 40 AAAA 2001:db8::1",
+        "2 example.org. 86400 NS ns.example.org.",
+        "3 ns.example.org. 3600 A 192.0.2.53",
+        edns=True,
+    ),
+    exchange("AAAA", "1 www.example.org. 300 CNAME a.example.org.", SOA),
+    exchange("A", "1 other.example.org. 300 A 192.0.2.1"),
+    exchange("ANY", "1 www.example.org. 300 TXT hello", "1 www.example.org. 30 A 192.0.2.1"),
+    exchange("A", SOA),
+    exchange("A", SOA, rcode=3, edns=True),
+    exchange("A", rcode=2),
+    exchange("A", "2 example.org. 300 NS ns.example.org."),
+    exchange("MX", "1 www.example.org. 0 MX 10 mail.example.org."),
+    exchange("A", "1 www.example.org. 2147483647 A 192.0.2.1", flags=dns.flags.TC),
+]
+EXCHANGES += [(query, reply[:3] + bytes((reply[3] & 0x7F,)) + reply[4:]) for query, reply in EXCHANGES]  # without RA
+
+
+def query_of(wire: bytes) -> Query:
+    query = scan(wire)
+    assert isinstance(query, Query)
+    return query
+
+
+def told(entry: Entry | None) -> object:
+    if entry is None:
+        return None
+    return entry.name, entry.qtype, entry.rcode, entry.reply, entry.ttl, entry.size, entry._ttls
+
+
+def agree(wire: bytes, reply: bytes) -> bool:
+    """Whether it is a plain reply to the compiled part; then Python finds the same in it."""
+    facts = read(wire, reply)
+    if facts is None:
+        return False
+    query = query_of(wire)
+    shown = f"{wire.hex()} {reply.hex()}"
+    verdict = verify(query, int.from_bytes(wire[:2], "big"), reply)
+    assert verdict == Accept(facts[0], truncated=False), shown
+    assert facts[0] in (NOERROR, NXDOMAIN), shown
+    assert not is_referral(query, reply), shown
+    assert shareable(query, reply) == reply, shown
+    for settings in SETTINGS:
+        expected = entry_of(query, reply, settings)
+        if facts[3] >= 0:
+            assert told(plain_entry(query, reply, facts, settings)) == told(expected), shown
+    for limit in LIMITS:
+        assert fit(query, reply, limit, None, facts) == fit(query, reply, limit), shown
+    return True
+
+
+@pytest.mark.parametrize("number", range(len(EXCHANGES)))
+def test_python_finds_the_same_in_a_reply(number: int) -> None:
+    wire, reply = EXCHANGES[number]
+    verdict = verify(query_of(wire), int.from_bytes(wire[:2], "big"), reply)
+    assert isinstance(verdict, Accept)
+    is_plain = verdict.rcode in (NOERROR, NXDOMAIN) and not verdict.truncated and not is_referral(query_of(wire), reply)
+    has_referrals_looks = not reply[7] and reply[9] and not reply[3] & 0x80
+
+    assert agree(wire, reply) == (is_plain and not has_referrals_looks)
+
+
+def test_what_was_asked_for_is_known_through_its_aliases() -> None:
+    least = [facts[3] for facts in (read(*one) for one in EXCHANGES[:9]) if facts is not None]
+
+    assert [300, 1, 300, 300, 20, 20, -1, -1, 30] == least
+
+
+def mutated(chance: random.Random, wire: bytes) -> bytes:
+    octets = bytearray(wire)
+    for _ in range(chance.randrange(4)):
+        place = chance.randrange(len(octets)) if octets else 0
+        match chance.randrange(6):
+            case 0 | 1 if octets:
+                octets[place] = chance.choice((0, 1, 5, 6, 12, 41, 0x3F, 0xC0, 0xFF, octets[place] ^ 0x20))
+            case 2:
+                del octets[place:]
+            case 3:
+                octets[place:place] = b"\xc0\x0c\0\1\0\1\0\0\0\7\0\4abcd"
+            case 4:
+                octets += chance.choice((bytes(3), bytes.fromhex("00002904d0000080000000")))
+            case 5 if len(octets) >= 12:
+                octets[chance.choice((3, 5, 7, 9, 11))] = chance.randrange(5)
+    return bytes(octets)
+
+
+def test_python_finds_the_same_in_whatever_is_read_at_all() -> None:
+    chance = random.Random(SEED)
+    ends = time.monotonic() + SECONDS
+    plain = other = 0
+    while time.monotonic() < ends:
+        wire, reply = chance.choice(EXCHANGES)
+        if agree(wire, mutated(chance, reply)):
+            plain += 1
+        else:
+            other += 1
+    assert plain > 100 * SECONDS
+    assert other > 100 * SECONDS
+
+
+@pytest.mark.timeout(120)
+def test_no_bytes_make_it_touch_what_is_not_its_own(tmp_path: Path) -> None:
+    """Built with AddressSanitizer and UBSan: it reads mutated replies, and has sockets ended in every order."""
+    built = tmp_path / "_ask.abi3.so"
+    compile_it = command(ROOT, "_ask", built, SANITIZERS)
+    assert compile_it is not None, "a test machine has a compiler"
+    subprocess.run(compile_it, check=True)
+    libasan = subprocess.run(["gcc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
+    seeds = tmp_path / "exchanges"
+    seeds.write_text("".join(f"{wire.hex()} {reply.hex()}\n" for wire, reply in EXCHANGES))
+    ran = subprocess.run(
+        [sys.executable, Path(__file__).with_name("ask_driver.py"), built, seeds, str(SECONDS), str(SEED)],
+        env={
+            "PATH": os.environ["PATH"],
+            "LD_PRELOAD": libasan.stdout.strip(),
+            "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",
+            "PYTHONMALLOC": "malloc",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr[-6000:]}"
+    assert "taken" in ran.stdout
