@@ -165,6 +165,7 @@ class UdpExchange:
     def go_on(self, fd: int) -> None:
         """The query has been sent, from that socket, and whatever may come of it has not been read."""
         self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(False)
         self._fd = fd
         self._poller.watch(fd, READABLE, self)
 
