@@ -168,12 +168,9 @@ def test_a_socket_is_handed_over_with_what_waits_in_it(datagrams: Datagrams, ser
     assert b"query" == message
 
 
-def test_where_there_is_no_way_it_says_so(datagrams: Datagrams) -> None:
-    place = place_of(Upstream("240.0.0.1"))
-    assert place is not None
-
-    with pytest.raises(OSError):  # noqa: PT011: too long, unreachable or not permitted: all the same to who asks
-        datagrams.ask(place, bytes(70_000), "nobody")
+def test_what_cannot_be_sent_is_an_error_and_leaves_nothing(datagrams: Datagrams, server: Server) -> None:
+    with pytest.raises(OSError, match="too long"):
+        datagrams.ask(server.place, bytes(70_000), "nobody")
 
     assert 0 == len(datagrams)
 

@@ -68,7 +68,7 @@ class Asker:
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(WITHIN_S):
-        while not holds():  # noqa: ASYNC110: what it waits for tells nobody
+        while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
