@@ -41,10 +41,11 @@ enum {
     TYPE_ANY = 255,
     IPV4_PLACE = 6, /* octets of an address and its port */
     IPV6_PLACE = 18,
+    OWN_UDP_SIZE = 1232,
 };
 
 enum { QR = 0x80, OPCODE = 0x78, TC = 0x02, RD = 0x01 };      /* octet 2 of the header */
-enum { RA = 0x80, RCODE = 0x0F, NOERROR = 0, NXDOMAIN = 3 }; /* octet 3 */
+enum { RA = 0x80, AD = 0x20, CD = 0x10, RCODE = 0x0F, NOERROR = 0, NXDOMAIN = 3 }; /* octet 3 */
 
 static unsigned get16(const uint8_t *at) { return (unsigned)at[0] << 8 | at[1]; }
 static uint32_t get32(const uint8_t *at) { return (uint32_t)get16(at) << 16 | get16(at + 2); }
@@ -204,6 +205,37 @@ static PyObject *read_them(PyObject *Py_UNUSED(module), PyObject *args) {
     Py_ssize_t asked, size;
     if (!PyArg_ParseTuple(args, "y#y#", &query, &asked, &reply, &size)) return NULL;
     return read_reply((const uint8_t *)query, (size_t)asked, (const uint8_t *)reply, (size_t)size);
+}
+
+PyDoc_STRVAR(fit_doc, "fit(query, begin, edns, reply, body): a plain reply, whose facts have these offsets, as ours to the query, as\n"
+                      "forward/replies.py has it; `edns` is 0 for a query without, 1 for one with it, 2 for one with DO.");
+
+static PyObject *fit_reply(PyObject *Py_UNUSED(module), PyObject *args) {
+    static const uint8_t opt[11] = {0, 0, TYPE_OPT, OWN_UDP_SIZE >> 8, OWN_UDP_SIZE & 0xFF};
+    const char *wire, *answer;
+    Py_ssize_t asked, size, begin, body;
+    int edns;
+    if (!PyArg_ParseTuple(args, "y#niy#n", &wire, &asked, &begin, &edns, &answer, &size, &body)) return NULL;
+    if (begin < HEADER || begin > asked || begin > body || body > size)
+        return PyErr_Format(PyExc_ValueError, "these are not the offsets of that reply");
+    const uint8_t *query = (const uint8_t *)wire, *reply = (const uint8_t *)answer;
+    PyObject *made = PyBytes_FromStringAndSize(NULL, body + (edns ? (Py_ssize_t)sizeof opt : 0));
+    if (!made) return NULL;
+    uint8_t *to = (uint8_t *)PyBytes_AsString(made);
+    memcpy(to, query, (size_t)begin);
+    to[2] = (uint8_t)((reply[2] & ~RD) | (query[2] & RD));
+    to[3] = (uint8_t)(((reply[3] | RA) & ~CD) | (query[3] & CD));
+    if (!(query[3] & AD) && edns < 2) to[3] &= (uint8_t)~AD;
+    memcpy(to + 4, reply + 4, 6);
+    unsigned additionals = get16(reply + 10) - (body < size) + (edns != 0);
+    to[10] = (uint8_t)(additionals >> 8);
+    to[11] = (uint8_t)additionals;
+    memcpy(to + begin, reply + begin, (size_t)(body - begin));
+    if (edns) {
+        memcpy(to + body, opt, sizeof opt);
+        if (edns > 1) to[body + 7] = 0x80;
+    }
+    return made;
 }
 
 /* ---- sockets ---- */
@@ -479,7 +511,7 @@ static PyType_Slot sockets_slots[] = {
 };
 static PyType_Spec sockets_spec = {"resolver._ask.Sockets", sizeof(Sockets), 0, Py_TPFLAGS_DEFAULT, sockets_slots};
 
-static PyMethodDef ask_functions[] = {{"read", read_them, METH_VARARGS, read_doc}, {NULL, NULL, 0, NULL}};
+static PyMethodDef ask_functions[] = {{"read", read_them, METH_VARARGS, read_doc}, {"fit", fit_reply, METH_VARARGS, fit_doc}, {NULL, NULL, 0, NULL}};
 static struct PyModuleDef ask = {PyModuleDef_HEAD_INIT, "resolver._ask", "Datagrams to upstreams.", -1, ask_functions,
                                  NULL, NULL, NULL, NULL};
 

@@ -174,14 +174,10 @@ class Cache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __contains__(self, key: Hashable) -> bool:
-        """Whether anything is kept of a question, be it still good or not."""
-        return key in self._entries
-
     def get(self, key: Hashable, now: float) -> Entry | None:
         """The entry of a question that is still good; counts a hit or a miss."""
         entry = self._entries.get(key)
-        if entry is None or entry.left_s(now) <= 0:
+        if entry is None or entry.stored_at + entry.ttl <= now:
             self.misses += 1
             return None
         self._entries.move_to_end(key)

@@ -64,6 +64,8 @@ class Forwarder:
         self.stats: dict[Upstream, UpstreamStats] = {}
         self.named: frozenset[Upstream] = frozenset()
         """Those of the configuration and the host; who else is asked an asker has named."""
+        self.forgotten = 0
+        """Upstreams whose counters had to make room for those of others."""
         self.lookups = 0
         """Look-ups begun."""
         self.refused: Counter[Bound] = Counter()
@@ -210,6 +212,7 @@ class Forwarder:
         if stats is None:
             if len(self.stats) >= MAX_UPSTREAMS:
                 del self.stats[next(iter(self.stats))]
+                self.forgotten += 1
             stats = self.stats[upstream] = UpstreamStats()
         return stats
 

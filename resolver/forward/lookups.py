@@ -113,7 +113,7 @@ class Lookups:
                 return
             done = _nobody
         shared = self._under_way.get((key, over_tcp))
-        stale = self.cache.stale(key, now) if key in self.cache else None
+        stale = self.cache.stale(key, now)
         if stale is not None and done is not _nobody and (now < stale.failed_at + RECHECK_S):
             self.cache.stale_hits += 1
             done(_stale_outcome(stale))

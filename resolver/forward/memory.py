@@ -167,6 +167,8 @@ class Memory:
 
     def __init__(self) -> None:
         self.health: dict[Upstream, Health] = {}
+        self.forgotten = 0
+        """Upstreams that had to make room for others."""
         self.hedged = 0
         """Look-ups in which a second upstream was asked before the first one's time was really over."""
         self._hedges = HEDGES
@@ -179,6 +181,7 @@ class Memory:
         if found is None:
             if len(self.health) >= MAX_UPSTREAMS:
                 del self.health[next(iter(self.health))]
+                self.forgotten += 1
             found = self.health[upstream] = Health()
         return found
 
@@ -225,7 +228,8 @@ class Memory:
 
     def began(self) -> None:
         """A look-up begins."""
-        self._hedges = min(HEDGES, self._hedges + HEDGES_PER_LOOKUP)
+        if self._hedges < HEDGES:
+            self._hedges = min(HEDGES, self._hedges + HEDGES_PER_LOOKUP)
 
     def may_hedge(self) -> bool:
         """Whether a second upstream may be asked although the first one is hardly late; counts it if so."""

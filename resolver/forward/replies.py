@@ -7,11 +7,12 @@ and never an exception.
 from __future__ import annotations
 
 import struct
-from collections.abc import Set
+from collections.abc import Callable, Set
 from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
+from resolver import compiled
 from resolver.errors import WireError
 from resolver.forward.datagrams import Facts
 from resolver.wire.constants import (
@@ -38,14 +39,15 @@ from resolver.wire.ready import OPT_SIZE
 from resolver.wire.records import Record, records_of, walk
 from resolver.wire.reply import ede_option, opt_record
 
+if compiled.ask is not None:  # else nobody knows any facts
+    _fit_plain: Callable[[bytes, int, int, bytes, int], bytes] = compiled.ask.fit
+
 _HEADER = struct.Struct("!HHHHHH")
 _FLAGS_AND_COUNTS = struct.Struct("!HHHHH")
 _SECTIONS = struct.Struct("!HHH")
 _NUMBER = struct.Struct("!H")
 _OPT = struct.Struct("!BHHIH")
 _EMPTY_OPT = _OPT.pack(0, OPT, EDNS_UDP_SIZE, 0, 0)
-_EMPTY_OPT_WITH_DO = _OPT.pack(0, OPT, EDNS_UDP_SIZE, DO, 0)
-_RD_OCTET = RD >> 8
 HOP_OPTIONS = frozenset((10, 11, 12))
 """COOKIE, edns-tcp-keepalive, Padding: between two neighbours, and no matter of the answer."""
 CLIENT_SUBNET = 8
@@ -219,7 +221,8 @@ def fit(
     """
     start = query.question_end
     if facts is not None and ede is None and facts[2] + OPT_SIZE <= limit:
-        return _plain(query, reply, facts)
+        edns = query.edns
+        return _fit_plain(query.wire, start, 0 if edns is None else 1 + edns.do, reply, facts[2])
     opt, records_behind, end = layout_of(reply, start)
     _, flags, _, answers, authorities, additionals = _HEADER.unpack_from(reply)
     asked = query.flags
@@ -260,24 +263,6 @@ def fit(
             flags |= TC
     head = _FLAGS_AND_COUNTS.pack(flags, 1, counts[0], counts[1], counts[2] + (1 if tail else 0))
     return query.wire[:2] + head + query.wire[HEADER_SIZE:start] + body + tail
-
-
-def _plain(query: Query, reply: bytes, facts: Facts) -> bytes:
-    """The same of a reply that need not be cut, and whose OPT, if it has one, is the last and says nothing."""
-    _, start, body_end, _, _ = facts
-    end = len(reply)
-    wire, edns = query.wire, query.edns
-    second = (reply[3] | RA) & ~CD | wire[3] & CD
-    if second & AD and not (wire[3] & AD or (edns is not None and edns.do)):
-        second &= ~AD
-    flags = bytes((reply[2] & ~_RD_OCTET | wire[2] & _RD_OCTET, second))
-    if edns is None and body_end == end:
-        return wire[:2] + flags + reply[4:HEADER_SIZE] + wire[HEADER_SIZE:start] + reply[start:end]
-    additionals = (reply[10] << 8 | reply[11]) - (body_end < end) + (edns is not None)
-    head = wire[:2] + flags + reply[4:10] + _NUMBER.pack(additionals) + wire[HEADER_SIZE:start] + reply[start:body_end]
-    if edns is None:
-        return head
-    return head + (_EMPTY_OPT_WITH_DO if edns.do else _EMPTY_OPT)
 
 
 def nothing_for(query: Query) -> bytes:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from resolver.forward.asked import Sent
 from resolver.forward.datagrams import Facts, new_datagrams, place_of
@@ -38,6 +38,15 @@ if TYPE_CHECKING:
     import asyncio
 
     from resolver.forward.forwarder import Forwarder
+
+
+class _Way(NamedTuple):
+    """To an upstream, and what is known of it: that of the last question is nearly always that of the next."""
+
+    upstream: Upstream
+    place: bytes | None
+    health: Health
+    stats: UpstreamStats
 
 
 class _UnderWay:
@@ -100,8 +109,7 @@ class Usual:
         self._under_way: set[_UnderWay] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
-        self._last: Upstream | None = None
-        self._place: bytes | None = None
+        self._last: _Way | None = None
         loop.add_reader(self._datagrams.fileno(), self._on_ready)
 
     def __len__(self) -> int:
@@ -127,11 +135,12 @@ class Usual:
             return False
         order = turned(upstreams, forwarder.lookups) if options.order == "rotate" else upstreams
         upstream = order[0]
-        if upstream is not self._last:
-            self._last, self._place = upstream, place_of(upstream)
-        if self._place is None:
+        last = self._last
+        if last is None or last.upstream is not upstream or memory.forgotten or forwarder.forgotten:
+            last = self._last = _Way(upstream, place_of(upstream), memory.of(upstream), forwarder.stats_of(upstream))
+        if last.place is None:
             return False
-        health = memory.of(upstream)
+        health, stats = last.health, last.stats
         wait_s = BUDGET_S
         if len(order) > 1 or options.attempts > 1:
             wait_s = health.patience_s
@@ -142,10 +151,9 @@ class Usual:
         wake_at = now + wait_s
         query_id = forwarder.new_id()
         sent = upstream_query(query, query_id, options.edns0 and query.edns is None)
-        stats = forwarder.stats_of(upstream)
         this = _UnderWay(query, query_id, order, done, options, in_namespace, client, now, wake_at, health, stats)
         try:
-            this.number = self._datagrams.ask(self._place, sent, this)
+            this.number = self._datagrams.ask(last.place, sent, this)
         except OSError:
             return False
         self._under_way.add(this)

@@ -319,7 +319,7 @@ class Responder:
     def _forward(
         self, query: Query, forward: Forward, state: State, host: str, transport: int, send: Send, started: float
     ) -> None:
-        if not state.passes_client_subnet:
+        if query.edns is not None and not state.passes_client_subnet:
             query = without_client_subnet(query)
         self.in_flight += 1
         upstreams = state.upstreams_for(forward)

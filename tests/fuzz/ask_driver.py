@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import random
 import socket
@@ -116,7 +117,13 @@ def main(path: str, exchanges: str, seconds: str, seed: str) -> None:
             wire, reply = chance.choice(seeds)
             asker.turn(wire, reply)
             for _ in range(20):
-                plain += module.read(chance.choice((wire, mutated(chance, wire))), mutated(chance, reply)) is not None
+                asked, said = chance.choice((wire, mutated(chance, wire))), mutated(chance, reply)
+                facts = module.read(asked, said)
+                if facts is not None:
+                    plain += 1
+                    module.fit(asked, facts[1], chance.randrange(3), said, facts[2])
+                with contextlib.suppress(ValueError):
+                    module.fit(asked, chance.randrange(-9, 99), chance.randrange(3), said, chance.randrange(-9, 999))
         asker.close()
         taken, broken = taken + asker.taken, broken + asker.broken
     assert taken
