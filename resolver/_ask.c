@@ -35,6 +35,7 @@ enum {
     RECORD = 10,    /* octets between a record's name and its data */
     BATCH = 64,     /* replies before the listeners have their turn */
     MESSAGE = 1 << 16,
+    MAX_MESSAGE = 65535,
     CHAIN = 16,     /* CNAME records that are followed */
     TYPE_CNAME = 5,
     TYPE_OPT = 41,
@@ -50,6 +51,50 @@ enum { RA = 0x80, AD = 0x20, CD = 0x10, RCODE = 0x0F, NOERROR = 0, NXDOMAIN = 3 
 static unsigned get16(const uint8_t *at) { return (unsigned)at[0] << 8 | at[1]; }
 static uint32_t get32(const uint8_t *at) { return (uint32_t)get16(at) << 16 | get16(at + 2); }
 static unsigned fold(unsigned octet) { return octet - 'A' < 26u ? octet | 0x20 : octet; }
+
+/* ---- queries ---- */
+
+PyDoc_STRVAR(scan_doc, "scan(type, message): the query in a message that is one question and nothing else, as the `Query` of\n"
+                       "wire/query.py, which is the type; None for any other message.");
+
+static PyObject *scan_query(PyObject *Py_UNUSED(module), PyObject *args) {
+    PyTypeObject *type;
+    PyObject *message;
+    if (!PyArg_ParseTuple(args, "O!S", &PyType_Type, &type, &message)) return NULL;
+    if (!PyType_IsSubtype(type, &PyTuple_Type)) return PyErr_Format(PyExc_TypeError, "a query is a tuple");
+    char *octets;
+    Py_ssize_t length;
+    if (PyBytes_AsStringAndSize(message, &octets, &length)) return NULL;
+    const uint8_t *wire = (const uint8_t *)octets;
+    static const uint8_t only_a_question[8] = {0, 1};
+    if (length < HEADER + 5 || length > MAX_MESSAGE || wire[2] & (QR | OPCODE) || memcmp(wire + 4, only_a_question, 8))
+        Py_RETURN_NONE;
+    uint8_t folded[MAX_NAME];
+    size_t size = (size_t)length, at = HEADER, made = 0;
+    for (;;) {
+        unsigned label = wire[at];
+        if (label > MAX_LABEL || at + 1 + label + 4 > size || made + 1 + label > MAX_NAME) Py_RETURN_NONE;
+        folded[made++] = (uint8_t)label;
+        at++;
+        if (!label) break;
+        for (unsigned n = 0; n < label; n++) folded[made++] = (uint8_t)fold(wire[at++]);
+    }
+    PyObject *query = PyType_GenericAlloc(type, 7);
+    if (!query) return NULL;
+    PyObject *parts[7] = {
+        Py_NewRef(message),
+        PyBytes_FromStringAndSize(octets + HEADER, (Py_ssize_t)made),
+        PyBytes_FromStringAndSize((char *)folded, (Py_ssize_t)made),
+        PyLong_FromLong((long)get16(wire + at)),
+        PyLong_FromLong((long)get16(wire + at + 2)),
+        PyLong_FromSize_t(at + 4),
+        Py_NewRef(Py_None),
+    };
+    int failed = 0;
+    for (Py_ssize_t n = 0; n < 7; n++) failed |= !parts[n] || PyTuple_SetItem(query, n, parts[n]);
+    if (failed) Py_CLEAR(query);
+    return query;
+}
 
 /* ---- replies ---- */
 
@@ -511,7 +556,7 @@ static PyType_Slot sockets_slots[] = {
 };
 static PyType_Spec sockets_spec = {"resolver._ask.Sockets", sizeof(Sockets), 0, Py_TPFLAGS_DEFAULT, sockets_slots};
 
-static PyMethodDef ask_functions[] = {{"read", read_them, METH_VARARGS, read_doc}, {"fit", fit_reply, METH_VARARGS, fit_doc}, {NULL, NULL, 0, NULL}};
+static PyMethodDef ask_functions[] = {{"scan", scan_query, METH_VARARGS, scan_doc}, {"read", read_them, METH_VARARGS, read_doc}, {"fit", fit_reply, METH_VARARGS, fit_doc}, {NULL, NULL, 0, NULL}};
 static struct PyModuleDef ask = {PyModuleDef_HEAD_INIT, "resolver._ask", "Datagrams to upstreams.", -1, ask_functions,
                                  NULL, NULL, NULL, NULL};
 

@@ -1,5 +1,8 @@
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+_Query = TypeVar("_Query", bound=tuple[Any, ...])
+
+def scan(made: type[_Query], message: bytes, /) -> _Query | None: ...
 def read(query: bytes, reply: bytes, /) -> tuple[int, int, int, int, tuple[tuple[int, int], ...]] | None: ...
 def fit(query: bytes, begin: int, edns: int, reply: bytes, body: int, /) -> bytes: ...
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import enum
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
+from resolver import compiled
 from resolver.errors import WireError
 from resolver.wire.constants import (
     DO,
@@ -26,6 +28,8 @@ from resolver.wire.constants import (
 from resolver.wire.name import WireName, fold
 from resolver.wire.records import walk
 
+_ScanPlain = Callable[["type[Query]", bytes], "Query | None"]
+_scan_plain: _ScanPlain | None = None if compiled.ask is None else compiled.ask.scan
 _HEADER = struct.Struct("!HHHHHH")
 _TYPE_CLASS = struct.Struct("!HH")
 
@@ -78,6 +82,12 @@ class Query(NamedTuple):
 
 def scan(wire: bytes) -> Query | Verdict:
     """Read a message that a client sent: a query, or the verdict on what is none. Never raises, for any bytes."""
+    plain = None if _scan_plain is None else _scan_plain(Query, wire)
+    return scan_any(wire) if plain is None else plain
+
+
+def scan_any(wire: bytes) -> Query | Verdict:
+    """The same in Python, for messages that are more than a question, or where nothing was compiled."""
     if not HEADER_SIZE <= len(wire) <= MAX_MESSAGE_SIZE:
         return Verdict.SILENCE
     _, flags, questions, answers, authorities, additionals = _HEADER.unpack_from(wire)

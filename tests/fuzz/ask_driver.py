@@ -118,6 +118,7 @@ def main(path: str, exchanges: str, seconds: str, seed: str) -> None:
             asker.turn(wire, reply)
             for _ in range(20):
                 asked, said = chance.choice((wire, mutated(chance, wire))), mutated(chance, reply)
+                module.scan(tuple, asked)
                 facts = module.read(asked, said)
                 if facts is not None:
                     plain += 1

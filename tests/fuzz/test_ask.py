@@ -16,12 +16,13 @@ import dns.rrset
 import pytest
 
 from resolver._ask import read
+from resolver._ask import scan as scan_compiled
 from resolver.forward.cache import CacheSettings, Entry, entry_of, plain_entry
 from resolver.forward.replies import Accept, fit, is_referral, verify
 from resolver.forward.shared import shareable
 from resolver.wire.constants import NOERROR, NXDOMAIN
-from resolver.wire.query import Query, scan
-from tests.fuzz.test_any_bytes import SECONDS, SEED
+from resolver.wire.query import Query, scan, scan_any
+from tests.fuzz.test_any_bytes import SECONDS, SEED, SEEDS
 from tests.fuzz.test_lane import ROOT, SANITIZERS
 from tools.compile_lane import command
 
@@ -79,6 +80,18 @@ def query_of(wire: bytes) -> Query:
     return query
 
 
+def others_for(query: Query) -> list[bytes]:
+    """Other ways to ask the same: in other letters and flags, with and without EDNS."""
+    wire, end = query.wire, query.question_end
+    plain = wire[:2] + b"\0\x30" + wire[4:10] + b"\0\0" + wire[12:end].swapcase()
+    plain = plain[: end - 4] + wire[end - 4 : end]
+    return [plain, *(plain[:11] + b"\1" + plain[12:] + opt(flags) for flags in (0, 0x8000))]
+
+
+def opt(flags: int) -> bytes:
+    return b"\0\0\x29\x10\0\0\0" + flags.to_bytes(2, "big") + b"\0\0"
+
+
 def told(entry: Entry | None) -> object:
     if entry is None:
         return None
@@ -101,8 +114,9 @@ def agree(wire: bytes, reply: bytes) -> bool:
         expected = entry_of(query, reply, settings)
         if facts[3] >= 0:
             assert told(plain_entry(query, reply, facts, settings)) == told(expected), shown
-    for limit in LIMITS:
-        assert fit(query, reply, limit, None, facts) == fit(query, reply, limit), shown
+    for client in (query, *map(query_of, others_for(query))):
+        for limit in LIMITS:
+            assert fit(client, reply, limit, None, facts) == fit(client, reply, limit), shown
     return True
 
 
@@ -153,6 +167,20 @@ def test_python_finds_the_same_in_whatever_is_read_at_all() -> None:
             other += 1
     assert plain > 100 * SECONDS
     assert other > 100 * SECONDS
+
+
+def test_python_finds_the_same_in_whatever_query_is_read_at_all() -> None:
+    chance = random.Random(SEED)
+    seeds = [*SEEDS, *(wire for wire, _ in EXCHANGES)]
+    ends = time.monotonic() + SECONDS
+    read_here = 0
+    while time.monotonic() < ends:
+        wire = mutated(chance, chance.choice(seeds))
+        found = scan_compiled(Query, wire)
+        if found is not None:
+            read_here += 1
+            assert (Query, scan_any(wire)) == (type(found), found), wire.hex()
+    assert read_here > 100 * SECONDS
 
 
 @pytest.mark.timeout(120)
