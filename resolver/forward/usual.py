@@ -10,7 +10,7 @@ A look-up so begun is one object here, without a policy, a schedule and a timer 
 | truncated, a referral, another rcode, malformed,  | in full                                                        |
 | an ICMP error                                     |                                                                |
 | the time until the next try is over               | in full                                                        |
-| somebody is down, `fastest`, TCP, a stream, a     | it is begun in full                                            |
+| one of them is down, `fastest`, TCP, a stream, a  | it is begun in full                                            |
 | namespace, letter case, no socket to be had       |                                                                |
 """
 
@@ -131,7 +131,9 @@ class Usual:
         """
         forwarder = self._forwarder
         memory = forwarder.memory
-        if memory.has_down or options.over_tcp or options.order == "fastest" or forwarder.case_randomization:
+        if options.over_tcp or options.order == "fastest" or forwarder.case_randomization:
+            return False
+        if memory.has_down and any(map(memory.is_down, upstreams)):
             return False
         order = turned(upstreams, forwarder.lookups) if options.order == "rotate" else upstreams
         upstream = order[0]
@@ -187,8 +189,11 @@ class Usual:
         now = self._loop.time()
         late = [this for this in self._under_way if this.wake_at <= now + TICK_S]
         for this in late:
-            if this.number >= 0:
-                self._in_full(this).woke()
+            try:
+                if this.number >= 0:
+                    self._in_full(this).woke()
+            except Exception as error:  # of who is told: nobody else has a timer of his own
+                self._tell(error)
         if self._under_way and self._timer is None:
             self._wake_at(min(this.wake_at for this in self._under_way))
 
@@ -205,10 +210,14 @@ class Usual:
                 else:
                     self._look_at(this, message, now)
             except Exception as error:  # of who is told: the others' messages have been read already
-                self._loop.call_exception_handler({"message": "a reply met an error of our own", "exception": error})
+                self._tell(error)
         if self._timer is not None and not self._under_way:
             self._timer.cancel()
             self._timer = None
+
+    def _tell(self, error: Exception) -> None:
+        """As asyncio does it of a callback that raises."""
+        self._loop.call_exception_handler({"message": "who waited for a look-up has failed", "exception": error})
 
     def _look_at(self, this: _UnderWay, message: bytes, now: float) -> None:
         verdict = verify(this.query, this.query_id, message)

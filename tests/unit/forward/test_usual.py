@@ -146,8 +146,9 @@ def test_an_icmp_error_does_so_too_and_puts_it_down() -> None:
         assert {Failure.CONNECTION_REFUSED: 1} == asker.failures(closed)
         assert asker.forwarder.memory.is_down(closed)
         assert 1 == asker.forwarder.stats[closed].requests
-        # Now somebody is down: the next look-up is one in full.
+        # Who has one that is down is served in full; who has not, as ever.
         assert upstreams[1] == (await asker.ask("ok-ok", (closed, upstreams[1]), is_usual=False)).upstream
+        assert upstreams[0] == (await asker.ask("ok-ok", upstreams)).upstream
 
     run(main)
 
@@ -277,6 +278,26 @@ def test_an_error_of_one_listener_is_no_other_ones() -> None:
 
         assert "NOERROR" == rcode_of(outcome)
         assert [ZeroDivisionError] == [type(context["exception"]) for context in told]
+        assert 0 == asker.forwarder.in_flight
+
+    run(main)
+
+
+def test_nor_does_it_keep_others_from_their_time() -> None:
+    async def main(asker: Asker, servers: tuple[ScriptedServer, ...], upstreams: tuple[Upstream, ...]) -> None:
+        told: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        once = ForwardOptions(attempts=1, timeout_s=0.2)
+
+        def raises(outcome: Outcome) -> None:
+            raise ZeroDivisionError
+
+        for _ in range(3):
+            asker.forwarder.resolve(query_of("silent-servfail"), upstreams, False, raises, once)
+        outcome = await asyncio.wait_for(asker.begin("silent-ok", upstreams, options=once), WITHIN_S)
+
+        assert upstreams[1] == outcome.upstream
+        await until(lambda: len(told) == 3)
         assert 0 == asker.forwarder.in_flight
 
     run(main)
