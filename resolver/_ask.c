@@ -38,6 +38,8 @@ enum {
     MAX_MESSAGE = 65535,
     CHAIN = 16,     /* CNAME records that are followed */
     TYPE_CNAME = 5,
+    TYPE_SOA = 6,
+    SOA_NUMBERS = 22, /* two names of at least one octet, and five numbers */
     TYPE_OPT = 41,
     TYPE_ANY = 255,
     IPV4_PLACE = 6, /* octets of an address and its port */
@@ -151,10 +153,23 @@ static int is_known(const Name *names, unsigned known, const uint8_t *name, size
     return 0;
 }
 
+/* Whether the owner of a record is one of the names, or above one of them: another zone's SOA says nothing of these. */
+static int is_above(const uint8_t *message, size_t size, size_t at, const Name *names, unsigned known) {
+    uint8_t owner[MAX_NAME];
+    size_t length = name_at(message, size, at, owner);
+    for (unsigned n = 0; length && n < known; n++)
+        for (size_t label = 0; names[n].size - label >= length; label += 1u + names[n].octets[label]) {
+            if (names[n].size - label == length && !memcmp(names[n].octets + label, owner, length)) return 1;
+            if (!names[n].octets[label]) break;
+        }
+    return 0;
+}
+
 PyDoc_STRVAR(read_doc,
              "read(query, reply): what stands where in a plain reply to the query as it was sent, as (rcode, offset of\n"
              "the question's end, of that of the records without OPT, the least TTL of an answer that has what was asked\n"
-             "for or -1, ((offset, TTL), ...)); None for any other message.");
+             "for, or for how long a SOA denies that there is any, or -1, ((offset, TTL), ...), None or the offsets of\n"
+             "those that are of SOA records); None for any other message.");
 
 static PyObject *read_reply(const uint8_t *query, size_t asked, const uint8_t *reply, size_t size) {
     if (asked < HEADER + 5 || size < HEADER || memcmp(query, reply, 2)) Py_RETURN_NONE;
@@ -172,11 +187,15 @@ static PyObject *read_reply(const uint8_t *query, size_t asked, const uint8_t *r
     unsigned before = answers + get16(reply + 8), count = before + get16(reply + 10);
     if (!answers && before && (query[2] & RD) && !(reply[3] & RA)) Py_RETURN_NONE; /* perhaps a referral */
     if (count > (size - begin) / (1 + RECORD)) Py_RETURN_NONE;
-    static Name names[CHAIN];
-    unsigned known = 0;
-    int is_readable = 1, has_opt = 0;
+    static Name names[CHAIN]; /* the name asked, and where its CNAME records lead */
+    unsigned known = 1;
+    names[0].size = at + 1 - HEADER;
+    for (size_t n = HEADER; n <= at; n++) names[0].octets[n - HEADER] = (uint8_t)fold(query[n]);
+    int is_readable = 1, has_opt = 0, has_soa = 0;
     long long least = -1;
     int found = 0;
+    long long denied_for = -1;
+    PyObject *soas = NULL;
     size_t position = begin, body = 0;
     PyObject *ttls = PyTuple_New((Py_ssize_t)count);
     if (!ttls) return NULL;
@@ -195,20 +214,27 @@ static PyObject *read_reply(const uint8_t *query, size_t asked, const uint8_t *r
         }
         ttl &= 0x7FFFFFFF; /* RFC 2181 8 */
         PyObject *where = Py_BuildValue("(nk)", (Py_ssize_t)data + 4, (unsigned long)ttl);
-        if (!where || PyTuple_SetItem(ttls, (Py_ssize_t)n, where)) {
-            Py_DECREF(ttls);
-            return NULL;
+        if (!where || PyTuple_SetItem(ttls, (Py_ssize_t)n, where)) goto error;
+        if (kind == TYPE_SOA) {
+            PyObject *place = PyLong_FromSize_t(data + 4);
+            if (!soas) soas = PyList_New(0);
+            int is_kept = place && soas && !PyList_Append(soas, place);
+            Py_XDECREF(place);
+            if (!is_kept) goto error;
+            if (n >= answers && n < before && is_readable && !has_soa && is_above(reply, size, owner, names, known)) {
+                has_soa = 1;
+                if (length >= SOA_NUMBERS) {
+                    uint32_t minimum = get32(reply + position - 4) & 0x7FFFFFFF;
+                    denied_for = ttl < minimum ? ttl : minimum;
+                    if (least >= 0 && least < denied_for) denied_for = least;
+                }
+            }
         }
         if (n >= answers || !is_readable) continue;
         if (least < 0 || ttl < least) least = ttl;
         int is_asked_for = reply[owner] == POINTER && reply[owner + 1] == HEADER;
         if (!is_asked_for) {
             static uint8_t name[MAX_NAME];
-            if (!known) {
-                names[0].size = at + 1 - HEADER;
-                for (size_t k = HEADER; k <= at; k++) names[0].octets[k - HEADER] = (uint8_t)fold(query[k]);
-                known = 1;
-            }
             size_t named = name_at(reply, size, owner, name);
             is_readable = named != 0;
             is_asked_for = named && is_known(names, known, name, named);
@@ -217,11 +243,6 @@ static PyObject *read_reply(const uint8_t *query, size_t asked, const uint8_t *r
         if (kind == type || type == TYPE_ANY) {
             found = 1;
         } else if (kind == TYPE_CNAME) {
-            if (!known) {
-                names[0].size = at + 1 - HEADER;
-                for (size_t k = HEADER; k <= at; k++) names[0].octets[k - HEADER] = (uint8_t)fold(query[k]);
-                known = 1;
-            }
             is_readable = known < CHAIN;
             if (is_readable) {
                 names[known].size = name_at(reply, size, data + RECORD, names[known].octets);
@@ -235,14 +256,24 @@ static PyObject *read_reply(const uint8_t *query, size_t asked, const uint8_t *r
     } else {
         PyObject *others = PyTuple_GetSlice(ttls, 0, (Py_ssize_t)count - 1);
         Py_DECREF(ttls);
-        if (!others) return NULL;
         ttls = others;
+        if (!others) goto error;
     }
-    return Py_BuildValue("(InnLN)", rcode, (Py_ssize_t)begin, (Py_ssize_t)body,
-                         found && is_readable && rcode == NOERROR ? least : -1LL, ttls);
+    int is_positive = found && rcode == NOERROR;
+    PyObject *of_soas = is_positive || !soas ? Py_NewRef(Py_None) : PyList_AsTuple(soas);
+    Py_CLEAR(soas);
+    if (!of_soas) goto error;
+    if (!is_positive) least = denied_for;
+    return Py_BuildValue("(InnLNN)", rcode, (Py_ssize_t)begin, (Py_ssize_t)body, is_readable ? least : -1LL, ttls,
+                         of_soas);
 odd:
     Py_DECREF(ttls);
+    Py_XDECREF(soas);
     Py_RETURN_NONE;
+error:
+    Py_XDECREF(ttls);
+    Py_XDECREF(soas);
+    return NULL;
 }
 
 static PyObject *read_them(PyObject *Py_UNUSED(module), PyObject *args) {

@@ -303,21 +303,23 @@ def entry_of(query: Query, reply: bytes, settings: CacheSettings) -> Entry | Non
 
 
 def plain_entry(query: Query, reply: bytes, facts: Facts, settings: CacheSettings) -> Entry | None:
-    """The same of a reply that has what was asked for, by what is known of it."""
+    """The same of a reply that has what was asked for, or denies it, by what is known of it."""
     least, most = settings.min_ttl, settings.max_ttl
-    ttls = facts[4]
-    ttl = min(max(facts[3], least), most)
+    rcode, _, _, ttl, ttls, soas = facts
+    ttl = min(max(ttl, least), most) if soas is None else min(ttl, settings.max_negative_ttl)
     if ttl <= 0:
         return None
     for _, one in ttls:
         if not least <= one <= most:
             ttls = tuple((offset, min(max(one, least), most)) for offset, one in ttls)
             break
+    if soas is not None:
+        ttls = tuple((offset, min(one, ttl) if offset in soas else one) for offset, one in ttls)
     octet = reply[2]
     return Entry(
         query.key,
         query.qtype,
-        NOERROR,
+        rcode,
         reply if not octet & _AA_OCTET else reply[:2] + bytes((octet & ~_AA_OCTET,)) + reply[3:],
         ttls,
         ttl,

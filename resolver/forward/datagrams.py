@@ -17,12 +17,13 @@ from resolver.forward.transports import NON_BLOCKING, hear_errors
 from resolver.forward.upstreams import Upstream
 from resolver.wire.constants import MAX_MESSAGE_SIZE
 
-Facts = tuple[int, int, int, int, tuple[tuple[int, int], ...]]
+Facts = tuple[int, int, int, int, tuple[tuple[int, int], ...], tuple[int, ...] | None]
 """What stands where in a reply that is nothing out of the ordinary: whole, not truncated, with our id and question.
 
 rcode, which is NOERROR or NXDOMAIN; offsets of the end of the question, and of the end of the records without an OPT
-(which, if there is one, is the last, and empty); the least TTL of an answer that has what was asked for, -1 where it
-does not; and offset and TTL of every other record than the OPT.
+(which, if there is one, is the last, and empty); the least TTL of an answer that has what was asked for, or for how
+long a SOA denies that there is any (RFC 2308 5), -1 where it is neither; offset and TTL of every other record than the
+OPT; and the offsets of those of SOA records where there is a denial, None where there is none.
 """
 Taken = tuple[Any, bytes | int, Facts | None]
 """Who asked, the message that came or the errno of what is broken, and what is known of the message."""

@@ -65,6 +65,10 @@ EXCHANGES = [
     exchange("A", "1 other.example.org. 300 A 192.0.2.1"),
     exchange("ANY", "1 www.example.org. 300 TXT hello", "1 www.example.org. 30 A 192.0.2.1"),
     exchange("A", SOA),
+    exchange("A", "2 example.net. 900 SOA ns.example.org. root.example.org. 1 2 3 4 300", SOA, "2 . 5 NS ns.", rcode=3),
+    exchange("A", "2 example.org. 60 SOA ns.example.org. root.example.org. 1 2 3 4 4294967295"),
+    exchange("A", "1 www.example.org. 30 CNAME a.example.net.", SOA.replace("example.org.", "example.net."), rcode=3),
+    exchange("A", "2 . 86400 SOA a.root-servers.net. nstld.verisign-grs.com. 1 2 3 4 86400", rcode=3),
     exchange("A", SOA, rcode=3, edns=True),
     exchange("A", rcode=2),
     exchange("A", "2 example.org. 300 NS ns.example.org."),
@@ -131,10 +135,10 @@ def test_python_finds_the_same_in_a_reply(number: int) -> None:
     assert agree(wire, reply) == (is_plain and not has_referrals_looks)
 
 
-def test_what_was_asked_for_is_known_through_its_aliases() -> None:
-    least = [facts[3] for facts in (read(*one) for one in EXCHANGES[:9]) if facts is not None]
+def test_what_was_asked_for_is_known_through_its_aliases_and_that_there_is_nothing_by_the_soa() -> None:
+    least = [facts[3] for facts in (read(*one) for one in EXCHANGES[:11]) if facts is not None]
 
-    assert [300, 1, 300, 300, 20, 20, -1, -1, 30] == least
+    assert [300, 1, 300, 300, 20, 20, 300, -1, 30, 300, 300] == least
 
 
 def mutated(chance: random.Random, wire: bytes) -> bytes:
