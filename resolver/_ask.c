@@ -179,7 +179,7 @@ static PyObject *read_reply(const uint8_t *query, size_t asked, const uint8_t *r
     size_t at = HEADER;
     while (at < asked && query[at] && query[at] <= MAX_LABEL) at += 1u + query[at];
     size_t begin = at + 5;
-    if (at >= asked || query[at] || begin > asked || begin > size) Py_RETURN_NONE;
+    if (at >= asked || query[at] || at + 1 - HEADER > MAX_NAME || begin > asked || begin > size) Py_RETURN_NONE;
     for (size_t n = HEADER; n <= at; n++)
         if (fold(query[n]) != fold(reply[n])) Py_RETURN_NONE;
     if (memcmp(query + at + 1, reply + at + 1, 4)) Py_RETURN_NONE;

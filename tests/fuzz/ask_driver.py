@@ -109,6 +109,11 @@ class Asker:
 def main(path: str, exchanges: str, seconds: str, seed: str) -> None:
     module, chance = load(path), random.Random(int(seed))
     seeds = [tuple(bytes.fromhex(part) for part in line.split()) for line in Path(exchanges).read_text().splitlines()]
+    head, label = seeds[0][0][:12], b"\x3f" + b"a" * 63
+    seeds += [
+        (longest := head + label * count + b"\0\0\1\0\1", longest[:2] + b"\x81\x80" + longest[4:])
+        for count in (3, 4, 9)
+    ]
     ends = time.monotonic() + float(seconds)
     taken = broken = plain = 0
     while time.monotonic() < ends:
