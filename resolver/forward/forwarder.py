@@ -15,8 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
-from msgspec.structs import replace
-
 from resolver.forward.bootstrap import Bootstrap
 from resolver.forward.certificates import Verdicts
 from resolver.forward.exchanges import Exchanges

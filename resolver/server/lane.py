@@ -76,7 +76,10 @@ class LaneUdpListener(UdpListener):
             reply = self._responder.state.view_of(host).ready[self._transport].make(wire)
             if reply is not None:
                 self._responder.stats.duration.observe(perf_counter() - started)
-                self._send_from(source, client, reply) if source else self._send(client, reply)
+                if source:
+                    self._send_from(source, client, reply)
+                else:
+                    self._send(client, reply)
                 return
         super()._handle(wire, client, source)
 

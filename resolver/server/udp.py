@@ -142,13 +142,16 @@ class UdpListener:
         if source:
             self._send_from(source, client, reply)
         else:
-            try:
-                self._socket.sendto(reply, client)
-            except OSError:  # the client's matter: its route or its socket is gone, or ours is full
-                self._responder.stats.unsent += 1
+            self._send(client, reply)
         self._owed -= 1
         if self._is_closing and not self._owed:
             self._socket.close()
+
+    def _send(self, client: Client, reply: bytes) -> None:
+        try:
+            self._socket.sendto(reply, client)
+        except OSError:  # the client's matter: its route or its socket is gone, or ours is full
+            self._responder.stats.unsent += 1
 
     def _send_from(self, source: Ancillary, client: Client, reply: bytes) -> None:
         try:
