@@ -32,7 +32,8 @@ from resolver.registry.model import Contribution, Snapshot
 from resolver.registry.store import Store
 from resolver.server.listeners import Address, Listeners, raise_descriptor_limit
 from resolver.server.neighbours import is_link_local
-from resolver.server.responder import Pin, Responder, State
+from resolver.server.responder import Responder
+from resolver.server.state import Pin, State
 from resolver.server.tcp import TcpLimits
 from resolver.sources.aardvark import PID_FILE, AardvarkFolder, Folder
 from resolver.sources.watch import FileWatch

@@ -14,6 +14,7 @@ from resolver.assembly import (
     askers_upstreams,
     bootstrap_servers,
     chain_of,
+    fixed_at_start,
     forward_options,
     host_servers,
     host_upstreams,
@@ -46,7 +47,8 @@ from resolver.hostconf import RESOLV_CONF, HostResolvConf
 from resolver.pipeline.chain import Chain
 from resolver.resolved.follower import RESOLVED, Resolved
 from resolver.server.listeners import Address, Listeners, bind, raise_descriptor_limit
-from resolver.server.responder import Pin, Responder, State
+from resolver.server.responder import Responder
+from resolver.server.state import Pin, State
 from resolver.sources.writers import Writers
 from resolver.wire.name import IPAddress
 
@@ -288,14 +290,8 @@ class Server:
             return False
         self.content.config_faults = ()
         self.content.reloads[CONFIG].count(success=True)
-        for key, mine, theirs in (
-            ("metrics.listen", self.settings.metrics, settings.metrics),
-            ("server.workers", self.settings.workers, settings.workers),
-            ("docker and podman", self.settings.daemons, settings.daemons),
-            ("registry.aardvark", self.settings.aardvark, settings.aardvark),
-        ):
-            if mine != theirs:
-                log.warning("a change of %s is taken over at the next start only", key)
+        for key in fixed_at_start(self.settings, settings):
+            log.warning("a change of %s is taken over at the next start only", key)
         self.settings = settings
         self.content.point_at(
             settings.registry_files, settings.zone_paths, view_settings(settings, self._fallback_gateways())

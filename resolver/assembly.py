@@ -30,7 +30,7 @@ from resolver.pipeline.stages import ForwardPolicy, InternalNames
 from resolver.resolved.follower import read_once
 from resolver.resolved.routing import Imported
 from resolver.server.listeners import WILDCARDS, Address
-from resolver.server.responder import Pin, State
+from resolver.server.state import Pin, State
 from resolver.server.tcp import TcpLimits
 from resolver.sources.base import LiveSource
 from resolver.views import Views, ViewSettings
@@ -61,6 +61,17 @@ def _reachable(settings: Settings, found: Imported | None) -> list[Route]:
         replace(route, upstreams=without_own(route.upstreams, settings.listen)) if route.upstreams else route
         for route in (*(found.routes if found is not None else ()), *settings.routes)
     ]
+
+
+def fixed_at_start(before: Settings, after: Settings) -> tuple[str, ...]:
+    """Keys that differ, and that a running server does not take over."""
+    fixed = {
+        "metrics.listen": before.metrics != after.metrics,
+        "server.workers": before.workers != after.workers,
+        "docker and podman": before.daemons != after.daemons,
+        "registry.aardvark": before.aardvark != after.aardvark,
+    }
+    return tuple(key for key, differs in fixed.items() if differs)
 
 
 def set_up_forwarding(lookups: Lookups, settings: Settings) -> None:

@@ -11,7 +11,7 @@ from resolver.errors import ConfigError, Fault
 from resolver.forward.upstreams import SYSTEM
 from resolver.pipeline.outcome import Forward, Reply
 from resolver.registry.model import SHORT_ID_LENGTH, Endpoint
-from resolver.server.responder import State
+from resolver.server.state import State
 from resolver.sources.base import parse_address
 from resolver.views import Match, View
 from resolver.wire.constants import AAAA, CLASS_IN, NOERROR, NS, NXDOMAIN, RD, TYPE_NUMBERS, rcode_name, type_name

@@ -15,7 +15,7 @@ from resolver.attach.attachment import Attachment
 from resolver.attach.rulekeeper import RuleKeeper, open_inside
 from resolver.config.schema import Settings
 from resolver.errors import AttachError, ConfigError, Fault
-from resolver.server.responder import Pin
+from resolver.server.state import Pin
 from resolver.wire.name import IPAddress
 
 log = logging.getLogger(__name__)

@@ -32,7 +32,7 @@ from resolver.errors import AttachError
 from resolver.forward.forwarder import no_namespace
 from resolver.freshness import on_thread
 from resolver.ops.metrics import AgentCounts
-from resolver.server.responder import Pin
+from resolver.server.state import Pin
 from resolver.sources.docker.facts import ContainerFacts
 from resolver.sources.watch import FileWatch
 from resolver.wire.name import IPAddress

@@ -26,7 +26,7 @@ from resolver.attach.rulekeeper import RuleKeeper, open_inside
 from resolver.errors import AttachError
 from resolver.forward.upstreams import Upstream
 from resolver.server.listeners import Listeners
-from resolver.server.responder import State
+from resolver.server.state import State
 
 log = logging.getLogger(__name__)
 

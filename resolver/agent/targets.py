@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from msgspec import Struct, field
 
 from resolver.config.agent import NamespaceRule
-from resolver.server.responder import Pin
+from resolver.server.state import Pin
 from resolver.sources.docker.facts import ContainerFacts
 
 Identity = tuple[int, int]

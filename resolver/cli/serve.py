@@ -33,7 +33,7 @@ def command(config: Any, network: tuple[str, ...], verbose: bool, **options: Any
     from resolver.app import Server
     from resolver.attach.gateways import host_gateways
     from resolver.server.loop import run as run_loop
-    from resolver.server.responder import Pin
+    from resolver.server.state import Pin
 
     garbage.expect_data()
     networks = network or settings.networks

@@ -15,7 +15,7 @@ from resolver.assembly import tcp_limits
 from resolver.config.schema import Settings
 from resolver.forward.transports import SocketFactory
 from resolver.server.listeners import Address
-from resolver.server.responder import Pin
+from resolver.server.state import Pin
 from resolver.wire.name import IPAddress
 from resolver.workers.inputs import Inputs, News, inputs_of, news_between
 from resolver.workers.pool import Pool

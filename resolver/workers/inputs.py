@@ -11,7 +11,7 @@ from resolver.config.schema import Settings
 from resolver.forward.resolvconf import ResolvConf
 from resolver.registry.model import Contribution
 from resolver.resolved.routing import Imported
-from resolver.server.responder import Pin
+from resolver.server.state import Pin
 from resolver.views import ViewSettings
 from resolver.workers.splices import Delta, applied, difference
 from resolver.zones.model import ZoneSet

@@ -23,7 +23,8 @@ from resolver.forward.transports import SocketDone, own_sockets
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.stages import ForwardPolicy, InternalNames
 from resolver.server.listeners import Address, Listeners
-from resolver.server.responder import Pin, Responder, State
+from resolver.server.responder import Responder
+from resolver.server.state import Pin, State
 from resolver.server.tcp import TcpLimits
 from resolver.views import Views
 from tests.golden import hosts, libc, transcript

@@ -22,7 +22,7 @@ from resolver.pipeline.outcome import Decision, Forward, Reply
 from resolver.pipeline.stages import ForwardPolicy, InternalNames
 from resolver.registry.model import Contribution
 from resolver.registry.store import Store
-from resolver.server.responder import State
+from resolver.server.state import State
 from resolver.sources import hosts, registry_toml
 from resolver.views import View, Views, ViewSettings
 from resolver.wire.constants import CLASS_IN, MAX_MESSAGE_SIZE, RD, TYPE_NUMBERS

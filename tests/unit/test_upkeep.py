@@ -22,7 +22,8 @@ from resolver.counters import UDP4, SourceCounts
 from resolver.errors import Fault
 from resolver.forward.outcomes import Done, Outcome
 from resolver.registry.model import Contribution, Endpoint, Host, Network, Port
-from resolver.server.responder import Responder, State
+from resolver.server.responder import Responder
+from resolver.server.state import State
 from resolver.views import ViewSettings
 from tests.unit.asking import CHAIN
 

@@ -14,7 +14,7 @@ from resolver.agent.keeper import Keeper
 from resolver.agent.targets import Identity, Wanted
 from resolver.attach.attachment import ServedAlready
 from resolver.errors import AttachError
-from resolver.server.responder import Pin
+from resolver.server.state import Pin
 
 A = Wanted(("a",), "a", "namespace a", Pin(("n",), "a"))
 B = Wanted(("b",), "b", "namespace b", Pin(("n",), "b"))

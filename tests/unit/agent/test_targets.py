@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from resolver.agent.targets import Key, Targets, targets_of
 from resolver.config.agent import NamespaceRule
-from resolver.server.responder import Pin
+from resolver.server.state import Pin
 from resolver.sources.docker.facts import ContainerFacts
 
 WEB = ContainerFacts(

@@ -11,7 +11,7 @@ from resolver.forward.upstreams import Upstream, parse_upstream
 from resolver.pipeline.chain import Chain
 from resolver.pipeline.stages import ForwardPolicy, InternalNames
 from resolver.registry.store import Store
-from resolver.server.responder import State
+from resolver.server.state import State
 from resolver.views import View, Views, ViewSettings
 from resolver.wire.name import fold, from_text
 from resolver.zones.model import ZoneSet

@@ -11,7 +11,7 @@ from resolver.pipeline.chain import Chain
 from resolver.pipeline.podman import chain_for_podman
 from resolver.registry.model import Contribution
 from resolver.registry.store import Store
-from resolver.server.responder import Pin
+from resolver.server.state import Pin
 from resolver.sources.aardvark_file import read
 from resolver.views import View, Views, ViewSettings
 from resolver.wire.name import fold, from_text, reverse_name, to_text

@@ -13,7 +13,8 @@ from resolver.pipeline.chain import Chain
 from resolver.pipeline.stages import ForwardPolicy, InternalNames
 from resolver.registry.model import Snapshot
 from resolver.server.listeners import Address, Listeners, parse_address
-from resolver.server.responder import Responder, State
+from resolver.server.responder import Responder
+from resolver.server.state import State
 from resolver.server.tcp import TcpLimits
 from resolver.views import Views, ViewSettings
 from resolver.zones.model import ZoneSet

@@ -18,7 +18,8 @@ from resolver.forward.outcomes import Outcome
 from resolver.forward.upstreams import Upstream
 from resolver.pipeline.outcome import Forward, Question
 from resolver.server import waiting as module
-from resolver.server.responder import Responder, State
+from resolver.server.responder import Responder
+from resolver.server.state import State
 from resolver.server.waiting import Waiting, in_turns
 from resolver.wire.name import fold, from_text
 from tests.unit.asking import CHAIN, query, views_of
