@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
     add("--start-within", type=float, default=120.0, help="seconds in which a server must be up (120)")
     add("--only", type=_list, help="servers, by name (all that are installed)")
     add("--no-docker", action="store_true", help="leave Docker's resolver out")
-    add("--registry", choices=("toml", "json"), default="toml", help="the form in which pydns gets its names (toml)")
+    add("--registry", choices=("toml", "json", "hosts"), default="toml", help="how pydns gets its names (toml)")
     add("--pydns", default=str(Path(sys.executable).with_name("pydns")), help="the program to measure")
     add("--json", type=Path, metavar="FILE", help="write the figures here too")
     return made

@@ -45,6 +45,7 @@ class Registry:
             '[networks.mynet]\nsubnets = ["10.0.0.0/8"]\n'
             + "".join(f'[networks.mynet.endpoints.{name}]\naddresses = ["{address}"]\n' for name, address in pairs)
         )
+        self.network.write_text('[networks.mynet]\nsubnets = ["10.0.0.0/8"]\n')
         containers = {
             f"{number:064x}": {"Name": name, "IPv4Address": f"{address}/8"}
             for number, (name, address) in enumerate(pairs, start=1)
@@ -61,6 +62,11 @@ class Registry:
     def hosts(self) -> Path:
         """As hosts(5)."""
         return self.folder / "hosts"
+
+    @property
+    def network(self) -> Path:
+        """For pydns, what a hosts file does not say: the network below whose name the others are looked for in vain."""
+        return self.folder / "network.toml"
 
     @property
     def zone(self) -> Path:

@@ -96,7 +96,7 @@ _COREDNS = """\
 """
 _CHURN_FOLDER = """\
 [registry]
-files = ["{registry}"]
+files = [{files}]
 aardvark = "{names}"
 """
 
@@ -115,15 +115,16 @@ def echo(folder: Path, port: int, _: Registry) -> list[str]:
 
 
 def pydns_with(program: str, lane: str = "", kind: str = "toml") -> Make:
-    """The `Make` of one pydns program; ``lane`` is PYDNS_LANE, ``kind`` the form of its registry: toml or json."""
+    """The `Make` of one pydns program; ``lane`` is PYDNS_LANE, ``kind`` the form of its registry: toml, json or hosts."""
 
     def pydns(folder: Path, port: int, registry: Registry) -> list[str]:
         names = folder / "names"
         names.mkdir()
         (names / CHURN).write_text(churn_file("172.20.0.0"))
         config = folder / "pydns.toml"
-        file = {"toml": registry.toml, "json": registry.inspected}[kind]
-        config.write_text(_CHURN_FOLDER.format(registry=file, names=names))
+        forms = {"toml": (registry.toml,), "json": (registry.inspected,), "hosts": (registry.hosts, registry.network)}
+        files = ", ".join(f'"{file}"' for file in forms[kind])
+        config.write_text(_CHURN_FOLDER.format(files=files, names=names))
         command = [*in_lane(lane), program, "serve", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
         return [*command, "--upstream", "127.0.0.1:1", "--metrics", "off"]
 
