@@ -6,6 +6,7 @@ server here can have. For those that know zones only, it is the root zone.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,8 +48,8 @@ class Registry:
         )
         self.network.write_text('[networks.mynet]\nsubnets = ["10.0.0.0/8"]\n')
         containers = {
-            f"{number:064x}": {"Name": name, "IPv4Address": f"{address}/8"}
-            for number, (name, address) in enumerate(pairs, start=1)
+            hashlib.sha256(name.encode()).hexdigest(): {"Name": name, "IPv4Address": f"{address}/8"}
+            for name, address in pairs  # ids as Docker has them: the short ones are names as well
         }
         network = {"Name": "mynet", "Id": f"{0:064x}", "IPAM": {"Config": [{"Subnet": "10.0.0.0/8"}]}}
         self.inspected.write_text(json.dumps([network | {"Containers": containers}]))

@@ -115,7 +115,7 @@ def echo(folder: Path, port: int, _: Registry) -> list[str]:
 
 
 def pydns_with(program: str, lane: str = "", kind: str = "toml") -> Make:
-    """The `Make` of one pydns program; ``lane`` is PYDNS_LANE, ``kind`` the form of its registry: toml, json or hosts."""
+    """The `Make` of one pydns program; ``lane`` is PYDNS_LANE, ``kind`` its registry: toml, json or hosts."""
 
     def pydns(folder: Path, port: int, registry: Registry) -> list[str]:
         names = folder / "names"

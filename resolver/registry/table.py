@@ -27,19 +27,21 @@ class NetworkTable:
         self.suffix = fold(from_text(network.name))
         self.by_address: dict[IPAddress, Endpoint] = {}
         names: dict[WireName, Endpoints] = {}
-        wildcards: dict[WireName, Endpoints] = {}
+        shared: dict[WireName, list[Endpoint]] = {}
+        below: dict[WireName, list[Endpoint]] = {}
         for endpoint in network.endpoints:
             alone = (endpoint,)
             for name in endpoint.dns_names():
                 key = key_of(name)
                 sharing = names.setdefault(key, alone)
                 if sharing is not alone:
-                    names[key] = (*sharing, endpoint)
+                    shared.setdefault(key, [*sharing]).append(endpoint)
             for name in endpoint.wildcards() if endpoint.aliases else ():
-                key = key_of(name[2:])
-                wildcards[key] = (*wildcards.get(key, ()), endpoint)
+                below.setdefault(key_of(name[2:]), []).append(endpoint)
             for address in endpoint.addresses:
                 self.by_address.setdefault(address, endpoint)
+        names.update(_as_tuples(shared))
+        wildcards = _as_tuples(below)
         self.names = names
         self._wildcards = wildcards
         self._existing = _ancestors(names, wildcards) if wildcards else frozenset[WireName]()
@@ -141,21 +143,23 @@ class HostTable:
 
     def __init__(self, hosts: tuple[Host, ...]) -> None:
         names: dict[WireName, tuple[Host, ...]] = {}
-        wildcards: dict[WireName, tuple[Host, ...]] = {}
+        shared: dict[WireName, list[Host]] = {}
+        below: dict[WireName, list[Host]] = {}
         self.by_address: dict[IPAddress, Host] = {}
         """The first line that gives an address a plain name."""
         for host in hosts:
             alone = (host,)
             for name in host.names:
                 if name[0] == "*" and name.startswith("*."):
-                    key = key_of(name[2:])
-                    wildcards[key] = (*wildcards.get(key, ()), host)
+                    below.setdefault(key_of(name[2:]), []).append(host)
                     continue
                 key = key_of(name)
                 sharing = names.setdefault(key, alone)
                 if sharing is not alone:
-                    names[key] = (*sharing, host)
+                    shared.setdefault(key, [*sharing]).append(host)
                 self.by_address.setdefault(host.address, host)
+        names.update(_as_tuples(shared))
+        wildcards = _as_tuples(below)
         self.names = names
         self._wildcards = wildcards
         self._existing = _ancestors(names, wildcards) if wildcards else frozenset[WireName]()
@@ -228,6 +232,10 @@ def find_wildcard(
         if key in names or key in existing:
             return None
     return None
+
+
+def _as_tuples(lists: dict[WireName, list[_T]]) -> dict[WireName, tuple[_T, ...]]:
+    return {key: tuple(sharing) for key, sharing in lists.items()}
 
 
 def _ancestors(*tables: dict[WireName, Endpoints] | dict[WireName, tuple[Host, ...]]) -> frozenset[WireName]:
