@@ -30,9 +30,9 @@ def test_a_shared_alias_finds_every_endpoint_in_order() -> None:
     assert ["one", "two"] == found(table, "App")
 
 
-def test_a_hundred_thousand_share_a_name_and_a_wildcard() -> None:
-    """Each one costs what one costs: were it a copy of all before it, this would take minutes."""
-    numbers = range(100_000)
+def test_tens_of_thousands_share_a_name_and_a_wildcard() -> None:
+    """Each one costs what one costs: were it a copy of all before it, this would take half a minute."""
+    numbers = range(30_000)
     table = table_of(*(Endpoint(f"e{number}", (ONE,), aliases=("app", "*.app")) for number in numbers))
     hosts = HostTable(tuple(Host(ONE, ("app", "*.app")) for _ in numbers))
 
@@ -40,7 +40,7 @@ def test_a_hundred_thousand_share_a_name_and_a_wildcard() -> None:
     for name in ("app", "below.app"):
         lines = hosts.find(fold(from_text(name)))
         assert lines is not None
-        assert 100_000 == len(lines)
+        assert 30_000 == len(lines)
 
 
 def test_an_address_of_two_endpoints_is_the_first_ones() -> None:
