@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from resolver.counters import SourceCounts
 from resolver.errors import Fault
@@ -176,7 +176,7 @@ def _like(before: NetworkFile | None, after: NetworkFile) -> NetworkFile:
         was if (was := known.get(now.name)) == now and was.origin == now.origin else now
         for now in after.network.endpoints
     )
-    return replace(after, network=replace(after.network, endpoints=endpoints))
+    return structs.replace(after, network=replace(after.network, endpoints=endpoints))
 
 
 def _is_network_file(name: str) -> bool:
