@@ -1057,34 +1057,58 @@ static int miss(Loop *loop, int n, PyObject *source) {
     return failed ? -1 : 0;
 }
 
+static Question asked_now[BATCH];
+static const Client *askers[BATCH]; /* NULL where Python is to look */
+
+/* Read what has been received, and have fetched what the answers stand in: of many names few are in a cache. */
+static void look_ahead(Loop *loop, int count) {
+    for (int n = 0; n < count; n++) {
+        const Client *client = client_of(loop, &peers[n]);
+        askers[n] = client && read_query(received[n], in[n].msg_len, &asked_now[n]) ? client : NULL;
+        if (askers[n] && client->table->count)
+            __builtin_prefetch(&client->table->buckets[asked_now[n].hash & client->table->mask]);
+    }
+    for (int n = 0; n < count; n++) {
+        if (!askers[n] || !askers[n]->table->count) continue;
+        const char *entry = (const char *)askers[n]->table->buckets[asked_now[n].hash & askers[n]->table->mask];
+        __builtin_prefetch(entry);
+        __builtin_prefetch(entry + LINE);
+    }
+}
+
 /* Answer what has been received; how many replies stand ready to be sent, or -1. */
 static int answer(Loop *loop, int count, int64_t now) {
     unsigned many = 0;
+    int missed[BATCH], misses = 0;
     uint8_t *to = sent;
+    look_ahead(loop, count);
     for (int n = 0; n < count; n++) {
-        struct msghdr *header = &in[n].msg_hdr;
-        Question asked;
+        const Client *client = askers[n];
+        const Question *asked = &asked_now[n];
         size_t size = 0;
-        const Client *client = client_of(loop, &peers[n]);
-        if (client && read_query(received[n], in[n].msg_len, &asked)) {
-            Entry *entry = find(client->table, &asked, now);
-            if (!entry && client->passing) entry = find(client->passing, &asked, now);
-            if (!entry) entry = know(client->table, &asked, received[n]);
-            if (!entry) entry = deny(client->table, &asked);
-            if (entry) size = reply_to(entry, received[n], &asked, now, to, asked.limit);
+        if (client) {
+            Entry *entry = find(client->table, asked, now);
+            if (!entry && client->passing) entry = find(client->passing, asked, now);
+            if (!entry) entry = know(client->table, asked, received[n]);
+            if (!entry) entry = deny(client->table, asked);
+            if (entry) size = reply_to(entry, received[n], asked, now, to, asked->limit);
         }
-        PyObject *source = take_source(header, !size);
         if (!size) {
-            if (!miss(loop, n, source)) continue;
-            send_all(loop, many);
-            return -1;
+            missed[misses++] = n;
+            continue;
         }
+        take_source(&in[n].msg_hdr, 0);
         out_parts[many] = (struct iovec){to, size};
-        out[many].msg_hdr = *header;
+        out[many].msg_hdr = in[n].msg_hdr;
         out[many].msg_hdr.msg_iov = &out_parts[many];
         out[many].msg_hdr.msg_flags = 0;
         many++;
         to += size;
+    }
+    for (int n = 0; n < misses; n++) { /* last: with new objects Python's collector may run, and change the clients */
+        if (!miss(loop, missed[n], take_source(&in[missed[n]].msg_hdr, 1))) continue;
+        send_all(loop, many);
+        return -1;
     }
     return (int)many;
 }
