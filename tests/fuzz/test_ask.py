@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,9 +19,8 @@ from resolver.forward.replies import Accept, fit, is_referral, verify
 from resolver.forward.shared import shareable
 from resolver.wire.constants import NOERROR, NXDOMAIN
 from resolver.wire.query import Query, scan, scan_any
+from tests.fuzz.sanitized import fed
 from tests.fuzz.test_any_bytes import SECONDS, SEED, SEEDS
-from tests.fuzz.test_lane import ROOT, SANITIZERS
-from tools.compile_lane import command
 
 SETTINGS = (CacheSettings(), CacheSettings(min_ttl=60, max_ttl=300), CacheSettings(max_ttl=10))
 LIMITS = (512, 1232, 65535)
@@ -190,25 +186,7 @@ def test_python_finds_the_same_in_whatever_query_is_read_at_all() -> None:
 @pytest.mark.timeout(120)
 def test_no_bytes_make_it_touch_what_is_not_its_own(tmp_path: Path) -> None:
     """Built with AddressSanitizer and UBSan: it reads mutated replies, and has sockets ended in every order."""
-    built = tmp_path / "_ask.abi3.so"
-    compile_it = command(ROOT, "_ask", built, SANITIZERS)
-    assert compile_it is not None, "a test machine has a compiler"
-    subprocess.run(compile_it, check=True)
-    libasan = subprocess.run(["gcc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
     seeds = tmp_path / "exchanges"
     seeds.write_text("".join(f"{wire.hex()} {reply.hex()}\n" for wire, reply in EXCHANGES))
-    ran = subprocess.run(
-        [sys.executable, Path(__file__).with_name("ask_driver.py"), built, seeds, str(SECONDS), str(SEED)],
-        env={
-            "PATH": os.environ["PATH"],
-            "LD_PRELOAD": libasan.stdout.strip(),
-            "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",
-            "PYTHONMALLOC": "malloc",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
-    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr[-6000:]}"
-    assert "taken" in ran.stdout
+    assert "taken" in fed("_ask", "ask_driver.py", seeds, tmp_path)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -23,13 +21,11 @@ from resolver.wire.name import from_text
 from resolver.wire.query import Query, scan
 from resolver.wire.ready import PlainTable
 from resolver.wire.reply import compose, pack
+from tests.fuzz.sanitized import fed
 from tests.fuzz.test_any_bytes import CORPUS, SECONDS, SEED, SEEDS, VIEW, mutated
 from tests.unit.asking import CHAIN, header, opt, question, views_of
 from tests.unit.pipeline.worlds import WORLD
-from tools.compile_lane import command
 
-ROOT = Path(__file__).parent.parent.parent
-SANITIZERS = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 MAX_VARIANTS = 16
 BACKEND = from_text("backend")
 COOKIE = b"\0\x0a\0\x08cookies!"
@@ -116,26 +112,7 @@ def test_what_is_made_of_the_registry_the_chain_says_too(table: LaneTable | Plai
 @pytest.mark.timeout(120)
 def test_no_bytes_make_it_touch_what_is_not_its_own(tmp_path: Path) -> None:
     """Built with AddressSanitizer and UBSan, and fed with the corpus, its mutations and odd tables."""
-    built = tmp_path / "_lane.abi3.so"
-    compile_it = command(ROOT, "_lane", built, SANITIZERS)
-    assert compile_it is not None, "a test machine has a compiler"
-    subprocess.run(compile_it, check=True)
-    libasan = subprocess.run(["gcc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
-    ran = subprocess.run(
-        [sys.executable, Path(__file__).with_name("lane_driver.py"), built, CORPUS, str(SECONDS), str(SEED)],
-        env={
-            "PATH": os.environ["PATH"],
-            "LD_PRELOAD": libasan.stdout.strip(),
-            "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",
-            "PYTHONMALLOC": "malloc",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr[-6000:]}"
-    assert "answered" in ran.stdout
+    assert "answered" in fed("_lane", "lane_driver.py", CORPUS, tmp_path)
 
 
 def test_it_leaves_no_memory_behind() -> None:
