@@ -518,6 +518,18 @@ static PyObject *sockets_hand_over(PyObject *self, PyObject *number) {
     return PyLong_FromLong(fd);
 }
 
+/* Something has come to a socket that is kept, and makes the epoll set readable until it is gone: a packet for its
+ * former port that another processor was at just when that port was let go of. */
+static void drop_idle(Sockets *sockets, int number) {
+    for (int *link = &sockets->idle[sockets->places[number].is_ipv6]; *link >= 0; link = &sockets->places[*link].next)
+        if (*link == number) {
+            *link = sockets->places[number].next;
+            sockets->kept--;
+            free_place(sockets, number);
+            return;
+        }
+}
+
 PyDoc_STRVAR(take_doc, "take(): [(owner, message or errno, facts or None), ...] of what has come, some at a time; `read` has\n"
                        "the facts.");
 
@@ -529,7 +541,10 @@ static PyObject *sockets_take(PyObject *self, PyObject *Py_UNUSED(none)) {
     int count = epoll_wait(sockets->epoll, events, BATCH, 0);
     for (int n = 0; n < count; n++) {
         Place *place = &sockets->places[events[n].data.u32];
-        if (!place->owner) continue;
+        if (!place->owner) {
+            drop_idle(sockets, (int)events[n].data.u32);
+            continue;
+        }
         ssize_t size = recv(place->fd, buffer, sizeof buffer, MSG_DONTWAIT);
         if (size < 0 && (errno == EAGAIN || errno == EINTR)) continue; /* its checksum was wrong */
         PyObject *item;

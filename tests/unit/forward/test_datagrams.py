@@ -59,6 +59,10 @@ def taken(datagrams: Datagrams, count: int = 1) -> list[tuple[object, bytes | in
     return found
 
 
+def descriptors() -> set[int]:
+    return {int(entry) for entry in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{entry}")}
+
+
 def bound_ports() -> set[int]:
     """Every UDP port that is taken in this namespace."""
     lines = [line for name in ("udp", "udp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
@@ -139,6 +143,32 @@ def test_few_descriptors_are_kept_and_none_when_nobody_asks(server: Server) -> N
     datagrams.close()
     datagrams.close()
     assert len(list(Path("/proc/self/fd").iterdir())) < before
+
+
+def test_a_kept_socket_to_which_something_comes_is_let_go_of(server: Server) -> None:
+    """What another processor was at when the port was let go of: it would keep the loop awake."""
+    datagrams = new_datagrams()
+    known = descriptors()
+    stays = datagrams.ask(server.place, b"stays", "stays")
+    busy = descriptors() - known
+    numbers = [datagrams.ask(server.place, b"query", "query") for _ in range(3)]
+    ours = sorted(descriptors() - known - busy)
+    for number in numbers:
+        datagrams.end(number)
+    with socket.socket(fileno=os.dup(ours[1])) as same:
+        same.bind((server.socket.getsockname()[0], 0))
+        server.socket.sendto(b"too late", same.getsockname())
+    assert select.select([datagrams], [], [], WITHIN_S)[0]
+
+    assert [] == datagrams.take()
+
+    assert not select.select([datagrams], [], [], 0.05)[0]
+    assert {ours[0], ours[2]} == descriptors() - known - busy
+    again = [datagrams.ask(server.place, b"query", "query") for _ in range(3)]
+    assert 3 == len(descriptors() - known - busy)
+    for number in (stays, *again):
+        datagrams.end(number)
+    datagrams.close()
 
 
 def test_an_icmp_error_is_heard_and_its_socket_is_not_kept(datagrams: Datagrams, server: Server) -> None:
