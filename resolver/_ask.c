@@ -37,6 +37,7 @@ enum {
     MESSAGE = 1 << 16,
     MAX_MESSAGE = 65535,
     CHAIN = 16,     /* CNAME records that are followed */
+    POINTERS = 127, /* of one name; it has no more labels, and each record may lead through all pointers of a message */
     TYPE_CNAME = 5,
     TYPE_SOA = 6,
     SOA_NUMBERS = 22, /* two names of at least one octet, and five numbers */
@@ -120,6 +121,7 @@ static size_t skip_name(const uint8_t *message, size_t size, size_t at) {
 /* A name without compression, folded; its size, or 0. Pointers point backwards, each before the last. */
 static size_t name_at(const uint8_t *message, size_t size, size_t at, uint8_t *to) {
     size_t made = 0, limit = at + 1;
+    unsigned pointers = 0;
     for (;;) {
         if (at >= size) return 0;
         unsigned label = message[at];
@@ -128,7 +130,7 @@ static size_t name_at(const uint8_t *message, size_t size, size_t at, uint8_t *t
             return made + 1;
         }
         if (label >= POINTER) {
-            if (at + 1 >= size) return 0;
+            if (at + 1 >= size || ++pointers > POINTERS) return 0;
             size_t target = (label & 0x3Fu) << 8 | message[at + 1];
             if (target >= limit) return 0;
             at = limit = target;

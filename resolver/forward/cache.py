@@ -314,7 +314,8 @@ def plain_entry(query: Query, reply: bytes, facts: Facts, settings: CacheSetting
             ttls = tuple((offset, min(max(one, least), most)) for offset, one in ttls)
             break
     if soas is not None:
-        ttls = tuple((offset, min(one, ttl) if offset in soas else one) for offset, one in ttls)
+        bound = frozenset(soas)  # a message has room for thousands
+        ttls = tuple((offset, min(one, ttl) if offset in bound else one) for offset, one in ttls)
     octet = reply[2]
     return Entry(
         query.key,
@@ -338,6 +339,8 @@ def _chain(reply: bytes, query: Query, answers: tuple[Record, ...]) -> tuple[set
             if record.rtype == query.qtype or query.qtype == ANY:
                 found = True
             elif record.rtype == CNAME:
+                if len(names) > _MAX_ALIASES:
+                    return names, False
                 names.add(name_at(reply, record.rdata_offset))
     except (WireError, IndexError):
         return names, False
@@ -378,4 +381,5 @@ def _ttl_of(record: Record) -> int:
     return record.ttl & 0x7FFFFFFF  # RFC 2181 8
 
 
+_MAX_ALIASES = 64  # a message has room for thousands, and for as many SOA records that would be held against each
 _SOA_NUMBERS_SIZE = 22  # two names of at least one octet and five numbers

@@ -15,6 +15,8 @@ from resolver.errors import WireError
 from resolver.wire.constants import MAX_LABEL_SIZE, MAX_NAME_SIZE
 
 _FIXED = struct.Struct("!HHIH")
+_MAX_POINTERS = 127
+"""Of one name: so many labels fit into it."""
 
 
 class Record(NamedTuple):
@@ -53,13 +55,18 @@ def skip_name(wire: bytes, position: int) -> int:
 def name_at(wire: bytes, position: int) -> bytes:
     """The name at ``position`` without compression, letter case folded; raises WireError as `skip_name` does.
 
-    Pointers point backwards, each before the last, so there are only so many of them.
+    Pointers point backwards, each before the last, and there are no more of them than a name has labels: each record of
+    a message might lead through all pointers in it.
     """
     labels: list[bytes] = []
     total = 1
     limit = position + 1
+    pointers = 0
     while size := wire[position]:
         if size >= 0xC0:
+            pointers += 1
+            if pointers > _MAX_POINTERS:
+                raise WireError("a name has more compression pointers than labels")
             target = (size & 0x3F) << 8 | wire[position + 1]
             if target >= limit:
                 raise WireError("a compression pointer does not point backwards")

@@ -137,6 +137,22 @@ def test_what_was_asked_for_is_known_through_its_aliases_and_that_there_is_nothi
     assert [300, 1, 300, 300, 20, 20, 300, -1, 30, 300, 300] == least
 
 
+@pytest.mark.parametrize(("pointers", "least"), [(127, 20), (128, -1)])
+def test_a_name_has_as_many_pointers_as_python_follows(pointers: int, least: int) -> None:
+    wire, reply = exchange("A", "1 www.example.org. 300 CNAME web.example.net.", "1 web.example.net. 20 A 192.0.2.1")
+    alias, end = len(wire) + 12, len(reply) + 12  # where the first record's data are, and the third one's
+    chain = b"".join((0xC000 | to).to_bytes(2, "big") for to in (alias, *range(end, end + 2 * pointers - 4, 2)))
+    text = b"\xc0\x0c\0\x10\0\1\0\0\1\0" + len(chain).to_bytes(2, "big") + chain
+    owner = (0xC000 | end + len(chain) - 2).to_bytes(2, "big")
+    whole = reply[:7] + b"\4" + reply[8:] + text + owner + b"\0\1\0\1\0\0\0\x28\0\4abcd"
+
+    facts = read(wire, whole)
+
+    assert facts is not None
+    assert least == facts[3]
+    assert agree(wire, whole)
+
+
 def mutated(chance: random.Random, wire: bytes) -> bytes:
     octets = bytearray(wire)
     for _ in range(chance.randrange(4)):

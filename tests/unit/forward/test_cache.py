@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import time
+from collections.abc import Callable
+
 import dns.edns
 import dns.flags
 import dns.message
@@ -11,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resolver._ask import read
 from resolver.forward.cache import ENTRY_SIZE, Cache, CacheSettings, entry_of
 from resolver.forward.replies import Accept, verify
 from resolver.forward.shared import key_of, shareable
@@ -43,6 +48,47 @@ def reply_to(
 def lifetime(reply: bytes, query: Query, settings: CacheSettings | None = None) -> int | None:
     entry = entry_of(query, reply, settings or CacheSettings())
     return None if entry is None else entry.ttl
+
+
+OWN, BEFORE = b"\xc0\x0c", 0xC000
+
+
+def record(owner: bytes, rtype: int, rdata: bytes) -> bytes:
+    return owner + struct.pack("!HHIH", rtype, 1, 300, len(rdata)) + rdata
+
+
+def led_round(query: Query) -> bytes:
+    """Each owner leads through thousands of pointers."""
+    start = query.question_end + 12
+    chain = b"\0" + b"".join(struct.pack("!H", BEFORE | at) for at in (start, *range(start + 1, 16_380, 2)))
+    first = record(OWN, 16, chain)
+    count = (65_507 - query.question_end - len(first)) // 12
+    last = struct.pack("!H", BEFORE | start + len(chain) - 2)
+    counts = struct.pack("!4H", 1, 1 + count, 0, 0)
+    return (
+        query.wire[:2]
+        + b"\x81\x80"
+        + counts
+        + query.wire[12 : query.question_end]
+        + first
+        + record(last, 1, b"") * count
+    )
+
+
+def of_many_zones(query: Query) -> bytes:
+    """Thousands of aliases, and thousands of SOA records, none of which is of a zone of theirs."""
+    aliases = [record(OWN, 5, b"\4" + b"%04d" % number + b"\0") for number in range(2000)]
+    soas = [record(b"\1x\0", 6, b"")] * 1800
+    counts = struct.pack("!4H", 1, len(aliases), len(soas), 0)
+    return query.wire[:2] + b"\x81\x80" + counts + query.wire[12 : query.question_end] + b"".join(aliases + soas)
+
+
+def with_many_soas(query: Query) -> bytes:
+    """One SOA that counts, and thousands that do not."""
+    own = record(OWN, 6, bytes(2) + struct.pack("!5I", 1, 2, 3, 4, 300))
+    counts = struct.pack("!4H", 1, 0, 5801, 0)
+    wire = query.wire
+    return wire[:2] + b"\x81\x83" + counts + wire[12 : query.question_end] + own + record(b"\0", 6, b"") * 5800
 
 
 def cached(*names: str, settings: CacheSettings | None = None, ttl: int = 60) -> Cache:
@@ -120,6 +166,23 @@ def test_what_is_told_from_memory_is_not_authoritative() -> None:
     assert entry is not None
     for told in (entry.counted_down(entry.stored_at), entry.stale()):
         assert dns.message.from_wire(told).flags == said.flags & ~dns.flags.AA
+
+
+@pytest.mark.parametrize("make", [led_round, of_many_zones, with_many_soas])
+def test_no_message_takes_long_to_be_looked_through(make: Callable[[Query], bytes]) -> None:
+    """Nobody else is answered meanwhile."""
+    query = query_of(ask())
+    reply = make(query)
+    assert len(reply) <= 65_507
+    assert isinstance(verify(query, int.from_bytes(query.wire[:2], "big"), reply), Accept)
+    facts = read(query.wire, reply)
+    assert facts is not None
+    began = time.thread_time()
+
+    Cache(CacheSettings()).put("it", query, reply, 0.0, facts=facts)
+    Cache(CacheSettings()).put("it", query, reply, 0.0)
+
+    assert time.thread_time() - began < 0.1
 
 
 def test_what_is_not_to_be_kept() -> None:

@@ -77,6 +77,16 @@ def test_a_name_is_read_without_its_compression_and_in_lower_case() -> None:
     ]
 
 
+def test_a_name_has_no_more_pointers_than_labels() -> None:
+    """Else each record of a message might lead through all its pointers: seconds for one message."""
+    pointers = b"".join((0xC000 | at).to_bytes(2, "big") for at in (0, *range(1, 257, 2)))
+    wire = b"\0" + pointers
+
+    assert b"\0" == name_at(wire, 1 + 2 * 126)
+    with pytest.raises(WireError, match="more compression pointers"):
+        name_at(wire, 1 + 2 * 127)
+
+
 @given(wire=st.binary(min_size=1, max_size=80), position=st.integers(0, 79))
 def test_whatever_the_bytes_a_name_ends_or_is_none(wire: bytes, position: int) -> None:
     try:
