@@ -258,7 +258,7 @@ def test_it_is_probed_again_and_in_use_when_it_leads_back_no_more(
         for number in range(3):
             await asyncio.sleep(0.06)
             assert upstreams[1] == (await asked(lookups, upstreams, f"ok-x{number}")).upstream
-        await until(lambda: len(bad.probes()) == 3)  # 0.05 s, then 0.1 s later
+        await until(lambda: len(bad.probes()) >= 3)  # at least: 0.05 s, then 0.1 s later
         bad.lookups = None
         await asyncio.sleep(0.25)
         assert upstreams[1] == (await asked(lookups, upstreams, "ok-y")).upstream
