@@ -25,7 +25,8 @@ SETTLED_S = 0.03
 EMPTY_S = 0.15
 """The same for one that is empty: most likely its writer has just begun."""
 OPEN_S = 0.5
-"""The same for one that is open: its writer may never close it."""
+"""The same for one that is open, as its writer may never close it; and for one that has lost what it held: no event
+tells of that before it is done, which takes long on a busy machine."""
 PATIENCE_S = 0.5
 """How long a file that no event tells of is kept off while it never settles; then it is read as it is."""
 OPEN_PATIENCE_S = 5.0
@@ -60,9 +61,13 @@ class Writers:
         self._unheard: dict[str, float] = {}
         """Files that were read here, and of the end of that nothing has been heard yet."""
         self._was_open: dict[str, bool] = {}
-        """Whether a file was open to a writer when its reading ended."""
+        """Whether a file was written to during its reading, or was open to a writer when that ended."""
+        self._touched: set[str] = set()
+        """Files that were written to since the last reading of each began."""
         self._empty_since: dict[str, tuple[float, int | None]] = {}
         """Since when a file is as it was found last, and the time of its last write."""
+        self._filled: set[str] = set()
+        """Files that held something when they were read last: who cuts one down to nothing seldom leaves it at that."""
         self._refused: dict[str, float] = {}
         """Since when files are kept off, by the monotonic clock."""
 
@@ -70,6 +75,8 @@ class Writers:
         """The file was created or written to."""
         with self._lock:
             self._open.add(path)
+            if path in self._unheard:
+                self._touched.add(path)
 
     def ended(self, path: str) -> None:
         """The file was closed after writing, or moved to its place."""
@@ -91,7 +98,8 @@ class Writers:
         with self._lock:
             if path in self._unheard:
                 del self._unheard[path]
-                self._was_open[path] = path in self._open
+                # Who has ended since may have written the rest only after it was read.
+                self._was_open[path] = path in self._open or path in self._touched
                 self._lock.notify_all()
 
     def read(self, path: Path) -> bytes:
@@ -112,22 +120,33 @@ class Writers:
                     del self._unheard[real]
                 self._refuse(real)
             self._unheard[real] = time.monotonic()
-        octets, written = read_watchfully(path)
+            self._touched.discard(real)
+        try:
+            octets, written = read_watchfully(path)
+        except OSError:
+            with self._lock:
+                self._unheard.pop(real, None)  # what was not opened is not closed either
+            raise
         now = time.monotonic()
         # A file loses its content a little before that is written anywhere.
         since, when = self._empty_since.get(real, (now, None))
         if octets or when != written:
             since = now
         self._empty_since[real] = (since, written)
-        is_emptied = not octets and now - since < EMPTY_S
+        is_emptied = not octets and now - since < (OPEN_S if real in self._filled else EMPTY_S)
         if not is_emptied and written is not None and _age(written) >= OPEN_S:
+            self._note(real, octets)
             return octets
         is_settled = is_young and real in self.silent and not self.is_unfinished(real)
         was_open = self._hear_of(real) if is_young else None
         if is_emptied or written is None or was_open or (was_open is None and not is_settled):
             self._refuse(real)
         self._refused.pop(real, None)
+        self._note(real, octets)
         return octets
+
+    def _note(self, path: str, octets: bytes) -> None:
+        (self._filled.add if octets else self._filled.discard)(path)
 
     def _hear_of(self, path: str) -> bool | None:
         """Wait for the event of our own last reading; whether the file was open to a writer then, None if unheard."""
@@ -171,6 +190,6 @@ def _now() -> float:
 
 
 def _age(written_ns: int) -> float:
-    """Seconds since a file's last write; infinite for one that is dated in the future."""
+    """Seconds since a file's last write; infinite for one that is dated in the future, but for the steps of clocks."""
     age_s = _now() - written_ns / 1e9
-    return age_s if age_s >= 0 else math.inf
+    return max(age_s, 0.0) if age_s >= -_CLOCKS_S else math.inf

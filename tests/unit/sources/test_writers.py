@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -88,6 +89,99 @@ def test_a_complete_file_is_read_however_young_it_is(tmp_path: Path, how: str) -
             if how != "closed":
                 draft.rename(path)
             assert str(number).encode() == read_in_the_end(writers, path)
+
+
+def test_no_half_is_ever_read_of_a_file_that_is_rewritten_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writer stops for a while in the midst of it, now and then for longer than files need to settle."""
+    monkeypatch.setattr(writers_module, "OPEN_S", 5.0)  # a loaded machine may stop it for longer than it is waited for
+    path = tmp_path / "a"
+    path.write_bytes(b"<" + b"x" * 50_000 + b">")
+    may_end = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not may_end.is_set():
+            number += 1
+            with path.open("wb", buffering=0) as file:
+                file.write(b"<" + b"abcdefg"[number % 7 : number % 7 + 1] * 25_000)
+                time.sleep((0, 0.0005, 0.003, 0.05)[number % 4])
+                file.write(b"abcdefg"[number % 7 : number % 7 + 1] * 25_000 + b">")
+            time.sleep((0, 0.001, 0.002)[number % 3])
+
+    with watched(path) as writers:
+        thread = threading.Thread(target=write)
+        thread.start()
+        whole, ends = 0, time.monotonic() + 2
+        try:
+            while time.monotonic() < ends:
+                with suppress(Unfinished):
+                    octets = writers.read(path)
+                    assert (50_002, b"<", b">") == (len(octets), octets[:1], octets[-1:])
+                    assert 1 == len(set(octets[1:-1])), "two states in one reading"
+                    whole += 1
+        finally:
+            may_end.set()
+            thread.join()
+    assert whole > 5
+
+
+def test_what_was_written_while_it_was_read_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its writer ends after the reader's last look and before the reader has closed it: a moment, on a busy machine."""
+    path = tmp_path / "a"
+    path.write_text("old")
+    with watched(path) as writers:
+        assert b"old" == read_in_the_end(writers, path)
+        file = path.open("w")
+        file.write("half")
+        file.flush()
+        looks: list[int] = []
+        look = os.fstat
+
+        def look_and_be_late(descriptor: int) -> os.stat_result:
+            found = look(descriptor)
+            looks.append(descriptor)
+            if len(looks) == 2:  # before and after the reading
+                file.write(" and half")
+                file.close()
+            return found
+
+        monkeypatch.setattr(os, "fstat", look_and_be_late)
+        with pytest.raises(Unfinished):
+            writers.read(path)
+        assert len(looks) == 2
+        monkeypatch.undo()
+        assert b"half and half" == read_in_the_end(writers, path)
+
+
+def test_what_has_lost_all_it_held_is_waited_for(tmp_path: Path) -> None:
+    """No event tells of it before it is done, so that the end of the writer before may be taken for its own."""
+    path = tmp_path / "a"
+    path.write_text("old")
+    with watched(path) as writers:
+        assert b"old" == read_in_the_end(writers, path)
+        began = time.monotonic()
+        path.write_text("")
+        assert b"" == read_in_the_end(writers, path)
+        assert time.monotonic() - began >= writers_module.OPEN_S
+        path.write_text("new")
+        assert b"new" == read_in_the_end(writers, path)
+
+
+def test_a_file_that_was_not_there_is_read_as_soon_as_it_has_come(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    took_s = 0.0
+    with watched(path) as writers:
+        for number in range(8):
+            with pytest.raises(FileNotFoundError):
+                writers.read(path)
+            began = time.monotonic()
+            path.write_text(str(number))
+            assert str(number).encode() == read_in_the_end(writers, path)
+            took_s += time.monotonic() - began
+            path.unlink()
+    assert took_s < 1, "an event was waited for that nothing had brought about"
 
 
 def test_who_writes_without_end_is_kept_off_for_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
