@@ -2,7 +2,8 @@
 
 A directory's watch sees a write, a rename over the file, and a symlink that is swapped (every directory that a chain of
 links runs through is watched). It does not see a write through another path of the same file, as with a bind mount of
-one file or a hard link: such files are compared ten times a second. An event says no more than "look again": who is
+one file or a hard link: such files are compared ten times a second, and so are those in a folder that cannot be watched
+(what comes and goes there is seen every few seconds). An event says no more than "look again": who is
 told reads the files and compares, by `Writers.read`, which keeps off files that are being written.
 
 A file that is known and was closed after writing, or replaced by another, is complete: that is told at once. Of what
@@ -64,6 +65,8 @@ class FileWatch:
         self._observer: BaseObserver | None = None
         self._watches: dict[Path, tuple[ObservedWatch, tuple[Identity, bool]]] = {}
         """With what each hangs on, and whether files in it are read."""
+        self._unwatched: frozenset[Path] = frozenset()
+        """Folders that the kernel would not watch: there are limits for each user (inotify(7))."""
         self._files: frozenset[str] = frozenset()
         self._compared: dict[Path, State | None] = {}
         """Files with two paths, as they were found last."""
@@ -95,8 +98,6 @@ class FileWatch:
         ):
             return
         self._followed = paths  # at once: what is heard of meanwhile is for another time
-        if self._observer is None:
-            self._observer = _observer()
         folders: set[Path] = set()
         files: set[Path] = set()
         full: set[Path] = set()
@@ -109,32 +110,46 @@ class FileWatch:
         self._files = frozenset(map(str, files))
         self._above = frozenset(map(str, folders - full))
         self._counted = frozenset(map(str, folders | files | full))
+        read = full | {file.parent for file in files}
+        self._hang_on({folder: (_identity(folder), folder in read) for folder in folders})
         mounts = _mount_points()
         self._compared = {
-            file: self._compared.get(file, state_of(file)) for file in files if _has_two_paths(file, mounts)
+            file: self._compared.get(file, state_of(file))
+            for file in files
+            if file.parent in self._unwatched or _has_two_paths(file, mounts)
         }
         if self._compared and self._poll is None:
             self._loop.call_soon_threadsafe(self._compare)
-        read = full | {file.parent for file in files}
-        wanted = {folder: (_identity(folder), folder in read) for folder in folders}
+        self._writers.silent = frozenset(map(str, self._compared))
+        self._writers.are_told = True
+
+    def _hang_on(self, wanted: dict[Path, tuple[Identity | None, bool]]) -> None:
+        """Watch these folders and no other ones; those that cannot be are noted, and warned of once."""
         for place, (watch, known) in list(self._watches.items()):
             if wanted.get(place) != known:
                 del self._watches[place]
+                assert self._observer is not None
                 try:
                     self._observer.unschedule(watch)
                 except (KeyError, OSError):
                     log.debug("the watch on %s had ended by itself", place)
+        unwatched: set[Path] = set()
         for place, (identity, is_read) in wanted.items():
             if identity is None or place in self._watches:
                 continue
             try:
+                if self._observer is None:
+                    self._observer = _observer()
                 watch = self._observer.schedule(_handler(self), str(place), event_filter=_wanted_events(is_read))
             except OSError as error:
-                log.warning("%s cannot be watched: %s; it is looked at every %g s", place, error.strerror, RECHECK_S)
+                unwatched.add(place)
+                if place not in self._unwatched:
+                    log.warning(
+                        "%s cannot be watched: %s; it is looked at every %g s", place, error.strerror, RECHECK_S
+                    )
                 continue
             self._watches[place] = (watch, (identity, is_read))
-        self._writers.silent = frozenset(map(str, self._compared))
-        self._writers.are_told = True
+        self._unwatched = frozenset(unwatched)
 
     def stop(self) -> None:
         """End the watch and its threads."""

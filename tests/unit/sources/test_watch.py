@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from resolver.sources import watch as watch_module
 from resolver.sources.watch import FileWatch, places_of
 
 
@@ -183,6 +185,37 @@ def test_a_folder_that_replaces_another_is_watched_after_a_second_look(folder: P
         await watched.wait()
 
     run(folder / "sub", scenario)
+
+
+def test_where_the_kernel_watches_no_more_files_are_compared(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a host whose containers have used up fs.inotify.max_user_instances."""
+    (folder / "a.toml").write_text("old")
+    can_watch = False
+    observer = watch_module._observer
+
+    def limited() -> object:
+        if can_watch:
+            return observer()
+        raise OSError(errno.EMFILE, "inotify instance limit reached")
+
+    monkeypatch.setattr(watch_module, "_observer", limited)
+    monkeypatch.setattr(watch_module, "RECHECK_S", 60.0)
+
+    async def scenario(watched: Watched) -> None:
+        nonlocal can_watch
+        for change in (written, renamed, removed):
+            change(folder / "a.toml")
+            await watched.wait()
+        watched.watch.follow([folder, folder / "a.toml"])
+        assert 1 == sum(f"{folder} cannot be watched" in line for line in caplog.messages)
+        can_watch = True
+        watched.watch.follow([folder])
+        (folder / "b.toml").write_text("one that only an event tells of")
+        await watched.wait()
+
+    run(folder / "a.toml", scenario)
 
 
 class Clock:
