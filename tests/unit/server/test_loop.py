@@ -107,6 +107,37 @@ def test_what_is_not_known_has_its_turn() -> None:
     on_loop(main())
 
 
+def test_a_flood_of_unknown_names_leaves_others_their_turns() -> None:
+    many, at_once = 600, 2 * 64
+
+    async def main() -> None:
+        seated = Seated()
+        turns: list[int] = []
+        seated.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+
+        def drain() -> None:
+            before = len(seated.misses)
+            seated.drain()
+            turns.append(len(seated.misses) - before)
+
+        seated.loop.add_reader(seated.sock.fileno(), drain)
+        for _ in range(many):
+            seated.client.send(OTHER)
+        await seated.missed(many)
+
+        assert [OTHER] * many == seated.misses
+        assert max(turns) < at_once
+        seated.loop.unseat(seated.sock.fileno())
+        for _ in range(many):
+            seated.client.send(OTHER)
+        await seated.missed(2 * many)
+
+        assert max(turns) < at_once
+        seated.close()
+
+    on_loop(main())
+
+
 def test_a_change_is_told_before_the_next_answer() -> None:
     async def main() -> None:
         seated = Seated()
