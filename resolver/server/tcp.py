@@ -8,9 +8,12 @@ these the connection that was quiet longest, of the client that has most, goes f
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import socket
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from time import perf_counter
 
@@ -21,9 +24,14 @@ from resolver.server.neighbours import host_of
 from resolver.server.responder import Responder
 from resolver.wire.stream import FrameReader, frame
 
+log = logging.getLogger(__name__)
+
 BATCH = 64
 """How many messages of one connection are answered, and how many connections accepted, before others have a turn."""
 _BACKLOG = 1024
+_PAUSE_S = 0.1
+"""Without accepting, when no more files can be open; the kernel holds who connects meanwhile."""
+_SAY_AGAIN_S = 60.0
 
 
 class TcpLimits(Struct, frozen=True):
@@ -47,24 +55,64 @@ class TcpListener:
         self._socket = sock
         self._responder = responder
         self._transport = TCP6 if sock.family == socket.AF_INET6 else TCP4
-        self._server: asyncio.Server | None = None
         self._connections = _Connections()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        self._said_at: float | None = None
+        self._welcomes: set[asyncio.Task[None]] = set()
 
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to accept."""
-        self._server = await loop.create_server(
-            lambda: Connection(self._responder, self._transport, self.limits, self._connections),
-            sock=self._socket,
-            backlog=BATCH,  # asyncio accepts as many in one turn; the kernel may hold more
-        )
+        """Begin to accept.
+
+        asyncio's own server is not used: when files run out it logs a traceback for each attempt, and each attempt
+        leads to more of them.
+        """
+        self._loop = loop
         self._socket.listen(_BACKLOG)
+        loop.add_reader(self._socket.fileno(), self._accept, loop)
 
     def close(self) -> None:
         """Stop accepting; what is connected may have its last answers."""
-        if self._server is not None:
-            self._server.close()
-        else:
-            self._socket.close()
+        if self._loop is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop = None
+        if self._pause is not None:
+            self._pause.cancel()
+        self._socket.close()
+
+    def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
+        for _ in range(BATCH):
+            try:
+                sock, peer = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._run_short(loop, error)
+                return
+            sock.setblocking(False)
+            task = loop.create_task(self._welcome(loop, sock, host_of(peer)))
+            self._welcomes.add(task)
+            task.add_done_callback(self._welcomes.discard)
+
+    async def _welcome(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, host: str) -> None:
+        connection = Connection(self._responder, self._transport, self.limits, self._connections, host)
+        with suppress(OSError):  # it is gone already
+            await loop.connect_accepted_socket(lambda: connection, sock)
+
+    def _run_short(self, loop: asyncio.AbstractEventLoop, error: OSError) -> None:
+        """Have the quietest connection make room, and go on in a moment."""
+        if self._said_at is None or loop.time() >= self._said_at + _SAY_AGAIN_S:
+            self._said_at = loop.time()
+            what = os.strerror(error.errno or 0)
+            log.warning("TCP connections have to wait: %s (raise `ulimit -n`, or LimitNOFILE= of the unit)", what)
+        if len(self._connections):
+            self._connections.pop_quietest().abort()
+        loop.remove_reader(self._socket.fileno())
+        self._pause = loop.call_later(_PAUSE_S, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._loop is not None:
+            self._loop.add_reader(self._socket.fileno(), self._accept, self._loop)
 
     def abort(self) -> None:
         """End every connection at once."""
@@ -126,7 +174,9 @@ class Connection(asyncio.Protocol):
         transport_label: int,
         limits: TcpLimits,
         connections: _Connections,
+        host: str,
     ) -> None:
+        self.host = host
         self._responder = responder
         self._label = transport_label
         self._limits = limits
@@ -144,13 +194,11 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self.host = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected; when there are too many, the quietest of whoever has most has to go."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self.host = host_of(transport.get_extra_info("peername"))
         if len(self._connections) >= self._limits.connections:
             # Out of the table at once: of a burst of connections each one has to make room.
             self._connections.pop_quietest().abort()

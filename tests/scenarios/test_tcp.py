@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from statistics import median
 
 import pytest
@@ -212,6 +213,23 @@ def test_of_too_many_connections_the_quietest_goes_and_the_newest_is_served(serv
     finally:
         for stream in streams:
             stream.sock.close()
+
+
+def test_connections_for_which_there_are_no_more_files_wait_their_turn(tmp_path: Path) -> None:
+    """It is said in one line, whoever asks on goes on, and others are let in as the quietest make room."""
+    with Live(tmp_path, settings={"server": {"tcp_idle_s": 60}}, prefix=("prlimit", "--nofile=64")) as live:
+        with ExitStack() as stack:
+            for _ in range(120):
+                stack.enter_context(live.tcp())
+            until(lambda: "TCP connections have to wait" in live.stderr)
+            time.sleep(2.5)  # what used to be logged became more each second
+
+            assert answers(over_udp(live.at, ask("db."))) == ["172.18.0.2"]
+        with live.tcp() as stream:
+            assert answers(stream.ask("db.")) == ["172.18.0.2"]
+        assert live.stderr.count("TCP connections have to wait: Too many open files") == 1
+        assert is_clean(live.stderr), live.stderr
+        assert live.stopped_within() < 2.5
 
 
 def test_one_client_cannot_push_out_the_connections_of_another(serve: Serve) -> None:
