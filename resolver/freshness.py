@@ -28,6 +28,8 @@ _T = TypeVar("_T")
 _READINGS = 3
 PATIENCE_S, _AGAIN_S = 0.5, 0.05
 """How long a writer who does not stop is waited for, before the first reading and before another one."""
+TRY_AGAIN_S = 5.0
+"""After a reading that failed for want of something that the system may have again, as open files."""
 READING_S = 5.0
 """How long one input is waited for."""
 _WATCH = "the watch on files"
@@ -159,6 +161,10 @@ class Freshness:
                         self._publish(logging.INFO if files else logging.DEBUG)
                     if files:
                         self._watch.took(self._loop.time() - began)
+            except OSError as error:
+                why = error.strerror or error
+                log.error("a reload failed, and is tried again: %s; the last good state serves on", why)
+                self._loop.call_later(TRY_AGAIN_S, self.hang_up if hung_up else self.files_changed)
             except Exception:
                 log.exception("a reload failed; the last good state serves on")
             await self._stale.wait()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from watchdog.observers.api import BaseObserver
 
 from resolver import freshness
 from resolver.freshness import Freshness
+from resolver.sources import watch
 
 
 class Hanging:
@@ -91,6 +95,54 @@ class Reading:
     def refresh(self) -> bool:
         self.read.append(self.paths[0].read_text())
         return True
+
+
+def test_without_files_to_open_it_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first thing that cannot be opened is the watch itself."""
+    monkeypatch.setattr(freshness, "TRY_AGAIN_S", 0.05)
+    tried: list[None] = []
+    make = watch._observer
+
+    def observer() -> BaseObserver:
+        tried.append(None)
+        if len(tried) == 1:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return make()
+
+    monkeypatch.setattr(watch, "_observer", observer)
+    file = tmp_path / "file"
+    file.write_text("old")
+
+    class Text:
+        paths = (file,)
+        text = ""
+
+        def refresh(self) -> bool:
+            was, self.text = self.text, file.read_text()
+            return was != self.text
+
+    async def main() -> None:
+        async def take_over() -> bool:
+            return True
+
+        text = Text()
+        fresh = Freshness((text,), lambda: False, take_over, lambda _: None)
+        keeper = asyncio.get_running_loop().create_task(fresh.keep())
+        try:
+            await until(lambda: text.text == "old")
+            file.write_text("new")
+            await until(lambda: text.text == "new")
+        finally:
+            keeper.cancel()
+            fresh.stop()
+
+    asyncio.run(main())
+
+    said = "a reload failed, and is tried again: Too many open files; the last good state serves on"
+    assert [record.getMessage() for record in caplog.records] == [said]
+    assert not caplog.records[0].exc_info
 
 
 def test_a_writer_without_end_is_waited_for_once(tmp_path: Path) -> None:
