@@ -27,6 +27,8 @@ COMMANDS = {
 }
 """Where each command lives and what it does; a new one is a module and a line here."""
 
+_STDERR = 2
+
 EPILOG = """
 \b
 Try it, without root and without any file:
@@ -93,6 +95,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and end the process with its exit status; no traceback reaches a user."""
+    _fill_standard_descriptors()
     if sys.argv[1:2] in (["serve"], ["sidecar"], ["agent"], ["aardvark"]):
         # A reload that is asked for before there is anything to reload must not end the process.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -111,6 +114,15 @@ def main() -> None:
         status = 2
     _let_go_of_output()
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fill_standard_descriptors() -> None:
+    """Where one of the first three is closed, the next thing that is opened would come to be it.
+
+    A socket, say, to which a worker would then write what it logs."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _let_go_of_output() -> None:

@@ -9,12 +9,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.scenarios.conftest import Serve
 from tests.scenarios.crew import end, everywhere, from_many_ports, is_there, no_more, settled, since, workers_of
-from tests.scenarios.live import ANSWER_WITHIN_S, At, answers, is_clean, over_udp, rewrite, until
+from tests.scenarios.live import ANSWER_WITHIN_S, At, Live, answers, is_clean, over_udp, rewrite, until
 from tests.scenarios.live import ask as question
 from tests.scenarios.upstream import Say, Upstream
 
@@ -276,3 +277,13 @@ def test_a_wrong_registry_name_at_the_start_is_one_line(serve: Serve) -> None:
     assert ended.returncode == 2
     assert [line for line in ended.stderr.splitlines() if "nowhere" in line] == [ended.stderr.splitlines()[-1]]
     assert since(began) < 20
+
+
+def test_closed_standard_descriptors_are_nobodys(tmp_path: Path) -> None:
+    """A worker keeps the first three: they must not be what its feeder happens to have opened there."""
+    prefix = ("sh", "-c", 'exec "$@" <&-', "sh")
+    with Live(tmp_path, arguments=["--workers", "2"], prefix=prefix) as live:
+        for pid in (live.process.pid, *workers_of(live)):
+            assert Path(f"/proc/{pid}/fd/0").readlink() == Path("/dev/null")
+        assert from_many_ports(live.at, "db.", 10) == [["172.18.0.2"]] * 10
+        assert live.stopped_within() < 2.5
