@@ -104,27 +104,30 @@ class HttpServer:
 
     def _route(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
-        if path == "/metrics":
-            return self._metrics()(environ, start_response)
+        body: object
+        try:
+            if path == "/metrics":
+                return self._metrics()(environ, start_response)
+            status, body = self._page(path, environ)
+        except TimeoutError:
+            status, body = "503 Service Unavailable", {"status": "stuck"}
         import json
 
-        is_action = path in self._actions
-        page = (self._actions if is_action else self._pages).get(path)
-        body: object
-        if page is None:
-            known = ", ".join(["/metrics", *sorted(self._pages)])
-            status = "404 Not Found"
-            body = {"error": f"there is no {path} here; there are {known}"}
-        elif is_action and environ.get("REQUEST_METHOD") != "POST":
-            status, body = "405 Method Not Allowed", {"error": f"{path} changes something: POST it"}
-        else:
-            parameters = {key: values[-1] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
-            status, body = page(parameters)
         payload = json.dumps(body, indent=2).encode() + b"\n"
         start_response(
             status, [("Content-Type", "application/json; charset=utf-8"), ("Content-Length", str(len(payload)))]
         )
         return [payload]
+
+    def _page(self, path: str, environ: dict[str, Any]) -> tuple[str, object]:
+        is_action = path in self._actions
+        page = (self._actions if is_action else self._pages).get(path)
+        if page is None:
+            known = ", ".join(["/metrics", *sorted(self._pages)])
+            return "404 Not Found", {"error": f"there is no {path} here; there are {known}"}
+        if is_action and environ.get("REQUEST_METHOD") != "POST":
+            return "405 Method Not Allowed", {"error": f"{path} changes something: POST it"}
+        return page({key: values[-1] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()})
 
 
 def _wsgi_server(address: tuple[Any, ...], route: Application) -> WSGIServer:

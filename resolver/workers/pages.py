@@ -29,20 +29,24 @@ class Figures:
         self._last: dict[int, list[Metric]] = {}
         """What each worker has said last: for one that does not answer now."""
         self._gone: list[Metric] = []
-        self._turn = asyncio.Lock()
+        self._under_way: asyncio.Task[list[Metric]] | None = None
 
     async def families(self) -> list[Metric]:
-        """Every family, as it is now."""
+        """Every family, as it is now; whoever asks meanwhile gets the same, for one that is stuck is waited for."""
+        if self._under_way is None or self._under_way.done():
+            self._under_way = asyncio.get_running_loop().create_task(self._read())
+        return await asyncio.shield(self._under_way)
+
+    async def _read(self) -> list[Metric]:
         from prometheus_client import ProcessCollector
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         from resolver.ops.metrics import PydnsCollector
 
-        async with self._turn:
-            while self._pool.lost:
-                last = self._last.pop(self._pool.lost.pop(), [])
-                self._gone = summed((), [self._gone, growing(last)])
-            self._last.update(await self._pool.ask("metrics"))
+        while self._pool.lost:
+            last = self._last.pop(self._pool.lost.pop(), [])
+            self._gone = summed((), [self._gone, growing(last)])
+        self._last.update(await self._pool.ask("metrics"))
         own = [*PydnsCollector(ServerReadings(self._server)).collect(), *ProcessCollector(registry=None).collect()]
         found = summed(own, [self._gone, *self._last.values()])
         workers = GaugeMetricFamily("pydns_workers", "Worker processes that answer queries.")

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,21 @@ def test_one_that_hangs_is_seen_and_does_not_hold_up_the_end(serve: Serve) -> No
         assert live.stopped_within(signal.SIGTERM) < 2 * ENDED_WITHIN_S
         assert live.process.returncode == 0
         assert not is_there(stuck)
+    finally:
+        end(stuck)
+
+
+def test_several_may_ask_for_metrics_while_one_hangs(serve: Serve) -> None:
+    """As two Prometheus servers do; each waits for the stuck one no longer than a single one would."""
+    live = serve(settings=TWO)
+    everywhere(live, "db.", ["172.18.0.2"])
+    stuck = workers_of(live)[0]
+    os.kill(stuck, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            pages = list(threads.map(lambda _: live.page("/metrics"), range(4)))
+        assert [page.status for page in pages] == [200] * 4
+        assert is_clean(live.stderr), live.stderr
     finally:
         end(stuck)
 
