@@ -29,6 +29,7 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 MAX_CONNECTIONS = 16
 """At once; further ones are closed unanswered."""
+_PAUSE_S = 0.1
 TIMEOUT_S = 5.0
 """How long a client may take to send its request or read the reply."""
 _NOTED = ("SSLContext", "TLSVersion", "PROTOCOL_TLS_CLIENT", "PROTOCOL_TLS_SERVER")
@@ -80,13 +81,23 @@ class HttpServer:
     def _accept(self) -> None:
         try:
             connection, client = self._socket.accept()
-        except OSError:
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:  # no more files can be open, and the client is still there
+            log.debug("an HTTP client has to wait: %s", error)
+            if self._loop is not None:
+                self._loop.remove_reader(self._socket.fileno())
+                self._loop.call_later(_PAUSE_S, self._go_on)
             return
         if not self._places.acquire(blocking=False):
             connection.close()
             return
         connection.settimeout(TIMEOUT_S)
         threading.Thread(target=self._serve, args=(connection, client), name="http", daemon=True).start()
+
+    def _go_on(self) -> None:
+        if self._loop is not None:
+            self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def _serve(self, connection: socket.socket, client: tuple[str, int]) -> None:
         try:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
+import resource
 import socket
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -48,3 +51,32 @@ def test_what_cannot_be_read_in_time_is_told_as_such(path: str, caplog: pytest.L
 
     asyncio.run(main())
     assert caplog.records == []
+
+
+def test_a_client_waits_without_trouble_until_files_can_be_open_again() -> None:
+    async def main() -> None:
+        sock = socket.create_server(("127.0.0.1", 0))
+        sock.setblocking(False)
+        server = HttpServer(sock, metrics, {"/page": lambda _: ("200 OK", {})}, {})
+        client = socket.create_connection(sock.getsockname())
+        client.settimeout(10)
+        client.sendall(b"GET /page HTTP/1.0\r\n\r\n")
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        try:
+            server.start(asyncio.get_running_loop())
+            began_s = time.process_time()
+            await asyncio.sleep(1)
+            taken_s = time.process_time() - began_s
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        try:
+            assert (await asyncio.to_thread(client.recv, 100)).startswith(b"HTTP/1.0 200 OK")
+            assert taken_s < 0.5, "nobody tries all the time"
+        finally:
+            server.stop()
+            client.close()
+
+    asyncio.run(main())
