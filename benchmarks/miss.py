@@ -98,7 +98,11 @@ def server(tree: Path, folder: Path, core: int | None, driver: Driver) -> Server
 def ran_s(pid: int) -> float:
     """How long a process, with its threads, was on a core, in seconds (proc_pid_schedstat(5): nanoseconds)."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    ran_ns = 0
+    for task in tasks:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            ran_ns += int((task / "schedstat").read_text().split()[0])
+    return ran_ns / 1e9
 
 
 def measure(trees: Sequence[Path], rounds: int, queries: int) -> list[list[float]]:
