@@ -34,12 +34,13 @@ METRICS = "127.0.0.1:9153"
 
 _USER = "systemd-resolve"
 _USER_ID = 64053
+BUS = "/run/dbus/system_bus_socket"
 _RESOLVED_CONF = "[Resolve]\nFallbackDNS=\nLLMNR=no\nMulticastDNS=no\nDNSSEC=no\n"
 _BUS_CONF = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
   <type>custom</type>
-  <listen>unix:path=/run/dbus/system_bus_socket</listen>
+  <listen>unix:path={bus}</listen>
   <auth>EXTERNAL</auth>
   <policy context="default">
     <allow user="*"/>
@@ -161,7 +162,8 @@ class ResolvedHost:
         """Start a system bus."""
         self.bus = self.start("bus", "dbus-daemon", f"--config-file={self.folder}/bus.conf", "--nofork", "--nopidfile")
         self._guests.remove(self.bus)
-        wait_until(lambda: self.run("busctl", "list").returncode == 0, WITHIN_S, "the bus listens")
+        connect = f"import socket; socket.socket(socket.AF_UNIX).connect({BUS!r})"
+        wait_until(lambda: self.run(sys.executable, "-c", connect).returncode == 0, WITHIN_S, "the bus listens")
 
     def serve(self, *settings: str, name: str = "pydns", address: str = "127.0.0.1") -> Process:
         """Start `pydns serve` with the host's own resolv.conf, and wait until it is ready."""
@@ -295,7 +297,7 @@ class ResolvedHost:
     def _write_bus_conf(self) -> bool:
         """True when it was another one."""
         policy = UNPACKED / "usr/share/dbus-1/system.d/org.freedesktop.resolve1.conf"
-        file, text = self.folder / "bus.conf", _BUS_CONF.format(policy=policy)
+        file, text = self.folder / "bus.conf", _BUS_CONF.format(bus=BUS, policy=policy)
         is_other = not file.exists() or file.read_text() != text
         file.write_text(text)
         return is_other

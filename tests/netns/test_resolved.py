@@ -304,7 +304,7 @@ def test_a_question_starts_no_resolved(host: ResolvedHost) -> None:
     wait_until(lambda: "it does not run" in pydns.stderr_text(), SOON_S, "it is said")
     assert not started.exists()
 
-    host.start("another", "busctl", "introspect", "org.freedesktop.resolve1", "/org/freedesktop/resolve1")
+    host.start("another", str(RESOLVECTL), "status")
     wait_until(started.exists, SOON_S, "the question of another starts it")
 
 
