@@ -25,7 +25,7 @@ case ${1:?venv, demo, test or bench} in
     test) wanted=("${demo[@]}" "${bench[@]}" "${docker[@]}" "${podman[@]}" iptables:iptables iptables-legacy:iptables
         kdig:knot-dnsutils openssl:openssl named:bind9 delv:bind9-dnsutils dnssec-signzone:bind9-utils
         musl-gcc:musl-tools promtool:prometheus ps:procps
-        dbus-daemon:dbus-daemon kmod:kmod) # systemd-resolved wants libkmod
+        curl:curl dbus-daemon:dbus-daemon kmod:kmod) # systemd-resolved wants libkmod
         "$(dirname "$0")"/resolved.sh ;;
 esac
 
