@@ -2,7 +2,7 @@
 
 A reply about one address differs from another's in nothing but its octets. So the lane need not be handed each reply:
 it is told once for a view in which dictionaries names are looked for, and makes the reply from what it finds there. It
-is Python that decides what is plain enough for that (pipeline/plain.py, docs/adr/0023).
+is Python that decides what is plain enough for that (pipeline/plain.py, docs/adr/0025).
 """
 
 from __future__ import annotations
